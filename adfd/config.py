@@ -1,0 +1,175 @@
+"""The typed root schema of every stage: what may be set, of which type. Numbers stand in `conf/`, never here.
+
+Misspelt keys and wrong types are refused while Hydra composes, before any weight is read. Ranges are checked by the
+settings themselves (`LossWeights`, `Refinement`, ...), which `build` makes before it loads a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING as REQUIRED
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from adfd.methods import diversify, guided
+from adfd.objective import LossWeights
+from adfd.preparing import PrepareSettings
+from adfd.refine import Refinement
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CONF = CHECKOUT / "conf"
+
+
+def node(settings: type) -> Any:
+    """The config node of a settings class: its fields, typed and without values, and its `_target_`."""
+    hints = get_type_hints(settings)
+    typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
+    for item in fields(settings):
+        kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
+        assert item.default is REQUIRED, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
+        typed.append((item.name, kind, field(default=MISSING)))
+    return make_dataclass(f"{settings.__name__}Node", typed)
+
+
+LossNode = node(LossWeights)
+RefineNode = node(Refinement)
+PrepareNode = node(PrepareSettings)
+PerturbationNode = node(diversify.Perturbation)
+PathNode = node(guided.Path)
+SearchNode = node(guided.Search)
+
+
+@dataclass
+class MethodNode:
+    _target_: str = MISSING
+    _partial_: bool = True
+
+
+@dataclass
+class StyleMixingNode(MethodNode):
+    n_outputs: int = MISSING
+    from_resolution: int = MISSING
+    psi: float = MISSING
+
+
+@dataclass
+class DiversifyNode(MethodNode):
+    n_outputs: int = MISSING
+    perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
+    loss: Any = MISSING
+    refinement: Any = MISSING
+
+
+@dataclass
+class GuidedNode(MethodNode):
+    path: PathNode = MISSING  # type: ignore[valid-type]
+    search: SearchNode = MISSING  # type: ignore[valid-type]
+    batch_size: int = MISSING
+
+
+@dataclass
+class CorrelationNode:
+    _target_: str = MISSING
+    _partial_: bool = True
+    n_samples: int = MISSING
+    n_pairs: int = MISSING
+    psi: float = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class ModelNode:
+    _target_: str = MISSING
+    channels: str | None = None
+    age_range: list[float] = MISSING
+
+
+@dataclass
+class DataNode:
+    kind: str = MISSING
+    path: str | None = None
+    seeds: list[int] = MISSING
+    psi: float = MISSING
+
+
+@dataclass
+class HardwareNode:
+    _target_: str = MISSING
+    accelerator: str = MISSING
+    devices: Any = MISSING
+    strategy: str = MISSING
+    num_nodes: int = MISSING
+    precision: str = MISSING
+
+
+@dataclass
+class LoggerNode:
+    csv: bool = MISSING
+    wandb: bool = MISSING
+    every_n_steps: int = MISSING
+    project: str = MISSING
+    entity: str | None = None
+    mode: str = MISSING
+    tags: list[str] = MISSING
+
+
+@dataclass
+class PathsNode:
+    root: str = str(CHECKOUT)
+    output_dir: str = MISSING
+    prepared_dir: str = MISSING
+
+
+@dataclass
+class PrepareConfig:
+    """Root of `python -m adfd.prepare`."""
+
+    paths: PathsNode = MISSING
+    model: ModelNode = MISSING
+    data: DataNode = MISSING
+    prepare: PrepareNode = MISSING  # type: ignore[valid-type]
+    hardware: HardwareNode = MISSING
+
+
+@dataclass
+class AnalyzeConfig:
+    """Root of `python -m adfd.analyze`."""
+
+    paths: PathsNode = MISSING
+    model: ModelNode = MISSING
+    analysis: Any = MISSING
+    hardware: HardwareNode = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class EditConfig(PrepareConfig):
+    """Root of `python -m adfd`."""
+
+    method: Any = MISSING
+    loss: LossNode = MISSING  # type: ignore[valid-type]
+    refine: RefineNode = MISSING  # type: ignore[valid-type]
+    logger: LoggerNode = MISSING
+    target_age: Any = MISSING
+    seed: int = MISSING
+    photos_per_batch: int = MISSING
+    render_batch_size: int = MISSING
+
+
+def register() -> None:
+    """Make the schemas known to Hydra under the names that `conf/` refers to."""
+    store = ConfigStore.instance()
+    store.store(name="edit_schema", node=EditConfig)
+    store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="analyze_schema", node=AnalyzeConfig)
+    for name, schema in {
+        "transform": MethodNode,
+        "style_mixing": StyleMixingNode,
+        "diversify": DiversifyNode,
+        "guided": GuidedNode,
+    }.items():
+        store.store(group="method", name=f"{name}_schema", node=schema)
+    store.store(group="analysis", name="correlation_schema", node=CorrelationNode)

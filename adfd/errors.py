@@ -1,0 +1,9 @@
+"""The one exception that means: the user can mend this, and the message says how."""
+
+
+class AdfdError(Exception):
+    """A mistake in the input, the configuration or the installation.
+
+    The message is one line that names the file or key, the offending value and the remedy. Stages print it without a
+    traceback; every other exception is a defect of the program and keeps its traceback.
+    """

@@ -1,0 +1,31 @@
+"""Baseline: SAM's own diversity, the fine layers of the anchor taken from random faces.
+
+(Alaluf, Patashnik, Cohen-Or, "Only a Matter of Style: Age Transformation Using a Style-Based Regression Model", 2021.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from adfd.anchors import Anchors
+from adfd.models.networks import Networks
+from adfd.refine import OnStep, Sample
+from adfd.seeding import Draws
+
+
+@torch.no_grad()
+def style_mixing(
+    networks: Networks, anchors: Anchors, draws: Draws, *, from_resolution: int, psi: float, on_step: OnStep
+) -> Iterator[Sample]:
+    """The anchor's `w_plus` with the rows at `from_resolution` pixels and above replaced by one random `w`.
+
+    SAM's layers 7..17 of 18 are those from 64 pixels on. `psi` truncates the random `w`.
+    """
+    fine = networks.space.w_rows_from(from_resolution)
+    w = networks.generator.truncate(networks.mapping(draws.z), psi)  # [M, 512]
+    w_plus = anchors.w_plus[list(draws.rows)]  # [M, L, 512]
+    w_plus[:, fine] = w[:, None]
+    for row, output, s in zip(draws.rows, draws.outputs, networks.affine(w_plus), strict=True):
+        yield Sample(row, output, s, converged=True)

@@ -1,0 +1,24 @@
+"""The age transformer of a stack without a learned one: a straight path in the latent space."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from adfd.sources import Sources
+
+
+class LatentAgePath(nn.Module):
+    """Move a person's latent by a fixed step per year, from the age that was estimated on them to the target age.
+
+    The step is fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
+    """
+
+    year: Tensor
+
+    def __init__(self, year: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("year", year)
+
+    def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
+        """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
+        return sources.w_plus + (target_age - sources.age)[:, None, None] * self.year

@@ -1,0 +1,37 @@
+"""Reader for dlib's serialised networks (`.dat`): parameter tensors among the text of layer descriptions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adfd.errors import AdfdError
+
+Shape = tuple[int, int, int, int]
+
+
+def dlib_integer(value: int) -> bytes:
+    """dlib's form of a non-negative integer: its length in bytes, then its bytes, lowest first."""
+    body = value.to_bytes(max(1, (value.bit_length() + 7) // 8), "little")
+    return bytes([len(body)]) + body
+
+
+def read_tensors(path: Path, shapes: list[Shape]) -> list[Tensor]:
+    """The tensors of these shapes (samples, k, rows, columns), which must follow one another in the file in this order.
+
+    A tensor is its format's version (2) and its shape as dlib integers, then float32 values. Raises AdfdError where the
+    file holds no such sequence.
+    """
+    data, at, tensors = path.read_bytes(), 0, []
+    for i, shape in enumerate(shapes):
+        header = b"".join(map(dlib_integer, (2, *shape)))
+        found, size = data.find(header, at), 4 * math.prod(shape)
+        at = found + len(header) + size
+        if found < 0 or at > len(data):
+            raise AdfdError(f"{path}: tensor {i} of shape {shape} is not where the network's layout has it")
+        tensors.append(torch.from_numpy(np.frombuffer(data[at - size : at], "<f4").astype(np.float32)).reshape(shape))
+    return tensors

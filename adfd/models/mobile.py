@@ -1,0 +1,34 @@
+"""`model=mobile`: MobileStyleGAN and dlib's judges, whose weights come inside pip packages."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from adfd.channels import Channels
+from adfd.models import dlib_judges
+from adfd.models.age_path import LatentAgePath
+from adfd.models.mobilestylegan import load_mobilestylegan
+from adfd.models.networks import Networks
+
+SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.npz"))
+
+
+def load_mobile(channels: Path | str | None = SHIPPED_CHANNELS) -> Networks:
+    """The embedded stack on the CPU, with channel statistics and age path from a channels file.
+
+    `channels=None` loads the networks alone, as the analysis that makes such a file needs them. Raises AdfdError where
+    weights or the channels file are missing or wrong.
+    """
+    generator = load_mobilestylegan()
+    identity = dlib_judges.load_identity()
+    statistics = Channels.load(Path(channels), generator.name) if channels else None
+    return Networks(
+        generator=generator,
+        age=dlib_judges.load_age(),
+        identity=identity,
+        gender=dlib_judges.load_gender(),
+        perceptual=dlib_judges.FacePerceptual(identity),
+        transformer=LatentAgePath(statistics.age_year) if statistics else None,
+        channels=statistics,
+    )

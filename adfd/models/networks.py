@@ -1,0 +1,118 @@
+"""A model stack: a generator, an age transformer and the judges, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from adfd.channels import Channels
+from adfd.pooling import pool
+from adfd.sources import Sources
+from adfd.stylespace import StyleSpace
+
+
+class Generator(Protocol):
+    """StyleGAN family generator, frozen."""
+
+    name: str
+    space: StyleSpace
+    resolution: int
+    w_dim: int
+    w_avg: Tensor
+
+    def mapping(self, z: Tensor) -> Tensor: ...
+    def truncate(self, w: Tensor, psi: float) -> Tensor: ...
+    def affine(self, w: Tensor) -> Tensor: ...
+    def synthesis(self, s: Tensor) -> Tensor: ...
+
+
+class Perceptual(Protocol):
+    """Perceptual distance on feature maps; `name` says which, wherever its numbers are reported."""
+
+    name: str
+
+    def features(self, img: Tensor) -> list[Tensor]: ...
+    def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor: ...
+
+
+class Networks(nn.Module):
+    """Frozen networks of one stack; methods, analysis and evaluation know no more of a stack than this.
+
+    Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` in years `[N]`, `embed(img)` `[N, D]` to be compared by
+    `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
+    `perceptual.distance(a, b)`. `transformer(sources, target_age)` gives `w_plus` `[N, L, 512]`.
+    """
+
+    generator: Generator
+    perceptual: Perceptual
+    conv_mask: Tensor
+    channel_weights: Tensor
+    s_mean: Tensor
+
+    def __init__(
+        self,
+        generator: Generator,
+        age: nn.Module,
+        identity: nn.Module,
+        gender: nn.Module,
+        perceptual: Perceptual,
+        transformer: nn.Module | None = None,
+        channels: Channels | None = None,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.age = age
+        self.embed = identity
+        self.gender = gender
+        self.perceptual = perceptual
+        self.transformer = transformer
+        self.channels = channels
+        if channels is not None:
+            self.register_buffer("channel_weights", channels.weights(self.space))
+            self.register_buffer("s_mean", channels.s_mean)
+        self.register_buffer("conv_mask", self.space.conv_mask)
+        self.requires_grad_(False).eval()
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def name(self) -> str:
+        """The generator's name, which channel files carry."""
+        return self.generator.name
+
+    @property
+    def space(self) -> StyleSpace:
+        return self.generator.space
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.conv_mask.device
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """`z` `[N, 512]` to `w` `[N, 512]`."""
+        return self.generator.mapping(z)
+
+    def affine(self, w: Tensor) -> Tensor:
+        """`w` `[N, 512]` or `w_plus` `[N, L, 512]` to `s` `[N, C]`."""
+        return self.generator.affine(w)
+
+    def synthesis(self, s: Tensor) -> Tensor:
+        """`s` `[N, C]` to `img` `[N, 3, H, H]` in [-1, 1]."""
+        return self.generator.synthesis(s)
+
+    def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Similarity of identity embeddings `[..., D]`, 1 for the same."""
+        return self.embed.similarity(a, b)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
+        """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
+        return torch.cat([pool(self.synthesis(part)) for part in s.split(batch_size)])
+
+    @torch.no_grad()
+    def read(self, names: Sequence[str], img: Tensor, w_plus: Tensor) -> Sources:
+        """Sources from pooled crops and their latents, read by the judges."""
+        return Sources(tuple(names), img, w_plus, self.age(img), self.embed(img))

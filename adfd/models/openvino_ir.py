@@ -1,0 +1,109 @@
+"""Reader for OpenVINO IR (a topology in .xml, constants in .bin), and the names MobileStyleGAN gives to its constants.
+
+Constants are matched to operations along the graph's edges, since many of them have lost their names.
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adfd.errors import AdfdError
+
+
+class IntermediateRepresentation:
+    """The operations of an IR graph in file order, each with the constants that feed it."""
+
+    def __init__(self, xml: Path, bin: Path) -> None:
+        root = ElementTree.parse(xml).getroot()
+        self._layers = {layer.get("id"): layer for layer in root.iterfind("layers/layer")}
+        self._sources: dict[str | None, list[str | None]] = {}
+        self._sinks: dict[str | None, list[str | None]] = {}
+        for edge in root.iterfind("edges/edge"):
+            self._sources.setdefault(edge.get("to-layer"), []).append(edge.get("from-layer"))
+            self._sinks.setdefault(edge.get("from-layer"), []).append(edge.get("to-layer"))
+        self._data = np.memmap(bin, dtype=np.uint8, mode="r")
+        self._xml = xml
+
+    def operations(self, *types: str) -> list[str]:
+        """Ids of the operations of these types, in file order."""
+        return [str(id) for id, layer in self._layers.items() if layer.get("type") in types]
+
+    def addition(self, id: str) -> str:
+        """Id of the addition that follows an operation. Raises AdfdError unless there is exactly one."""
+        sinks = [sink for sink in self._sinks.get(id, []) if self._layers[sink].get("type") == "Add"]
+        if len(sinks) != 1:
+            raise AdfdError(f"{self._xml}: operation {id} feeds {len(sinks)} additions where one was expected")
+        return str(sinks[0])
+
+    def constant(self, id: str) -> Tensor:
+        """The one float32 constant that feeds an operation, directly or through a reshape of a constant."""
+        found = [source for source in self._sources.get(id, []) if self._is_constant(source)]
+        if len(found) != 1:
+            raise AdfdError(f"{self._xml}: operation {id} has {len(found)} constant inputs where one was expected")
+        return self._read(found[0])
+
+    def named(self, name: str) -> Tensor:
+        """A constant by its name. Raises AdfdError where there is none."""
+        for id, layer in self._layers.items():
+            if layer.get("name") == name and layer.get("type") == "Const":
+                return self._read(id)
+        raise AdfdError(f"{self._xml}: there is no constant called {name}")
+
+    def _is_constant(self, id: str | None) -> bool:
+        if self._layers[id].get("type") == "Reshape":
+            return self._is_constant(self._sources[id][0])
+        return self._layers[id].get("type") == "Const"
+
+    def _read(self, id: str | None) -> Tensor:
+        if self._layers[id].get("type") == "Reshape":
+            return self._read(self._sources[id][0])
+        data = self._layers[id].find("data")
+        assert data is not None
+        if data.get("element_type") != "f32":
+            raise AdfdError(f"{self._xml}: constant {id} is {data.get('element_type')}, expected f32")
+        offset, size = int(data.get("offset", 0)), int(data.get("size", 0))
+        shape = [int(n) for n in data.get("shape", "").split(",") if n.strip()]
+        values = self._data[offset : offset + size].view("<f4").astype(np.float32)
+        if values.size != math.prod(shape):
+            raise AdfdError(f"{self._xml}: constant {id} holds {values.size} numbers, its shape {shape} needs more")
+        return torch.from_numpy(values).reshape(shape)
+
+
+def read_mapping(xml: Path, bin: Path) -> dict[str, Tensor]:
+    """State of MobileStyleGAN's mapping network: `mapping.{i}.weight` `[512, 512]`, `mapping.{i}.bias` `[512]`."""
+    ir = IntermediateRepresentation(xml, bin)
+    state = {}
+    for i, matmul in enumerate(ir.operations("MatMul")):
+        state[f"mapping_layers.{i}.weight"] = ir.constant(matmul)
+        state[f"mapping_layers.{i}.bias"] = ir.constant(ir.addition(matmul)).flatten()
+    return state
+
+
+def read_synthesis(xml: Path, bin: Path) -> dict[str, Tensor]:
+    """State of MobileStyleGAN's synthesis network, with the affine maps of all style layers joined into one."""
+    ir = IntermediateRepresentation(xml, bin)
+    affines = ir.operations("MatMul")[::-1]  # the file holds them last layer first
+    state = {
+        "affine_weight": torch.cat([ir.constant(matmul) for matmul in affines]),
+        "affine_bias": torch.cat([ir.constant(ir.addition(matmul)).flatten() for matmul in affines]),
+        "constant": ir.named("m.input.input"),
+    }
+    *convolutions, to_img = ir.operations("Convolution")
+    depthwise = ir.operations("GroupConvolution")
+    for i, convolution in enumerate(convolutions):
+        name = "first" if i == 0 else f"blocks.{(i - 1) // 2}.conv{(i - 1) % 2 + 1}"
+        if i > 0:
+            state[f"{name}.depthwise"] = ir.constant(depthwise[i - 1]).squeeze(1)  # [c, 1, 1, 3, 3] -> [c, 1, 3, 3]
+        noise = ir.addition(convolution)
+        state[f"{name}.weight"] = ir.constant(convolution)
+        state[f"{name}.noise"] = ir.constant(noise)
+        state[f"{name}.bias"] = ir.constant(ir.addition(noise)).flatten()
+    state["to_img.weight"] = ir.constant(to_img)
+    state["to_img.bias"] = ir.constant(ir.addition(to_img)).flatten()
+    return state

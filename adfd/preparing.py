@@ -1,0 +1,260 @@
+"""Photos to faces that can be edited: aligned crops and their latents, each made once and kept in a cache."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from adfd.align import MIN_FACE_WIDTH, align, find_faces
+from adfd.errors import AdfdError
+from adfd.invert import invert
+from adfd.models.networks import Networks
+from adfd.photos import as_img, read_photo
+from adfd.pooling import POOLED_SIZE, pool
+from adfd.sources import Sources
+
+CACHE_VERSION = 1
+"""Part of every cache key: raise it when the same crop and settings lead to other latents."""
+READ_BATCH = 16
+"""Faces that the judges read at once: memory, not results, depends on it."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How photos become faces. Raises AdfdError naming the key whose value makes no sense."""
+
+    faces: str
+    """Which faces of a photo: "largest" or "all"."""
+    align: bool
+    """False where the photos are aligned square crops already and only need resizing."""
+    size: int
+    """Side of the crop, in px."""
+    steps: int
+    lr: float
+    batch_size: int
+    """Faces inverted at once: memory and speed, not results, depend on it."""
+    pixel: float
+    perceptual: float
+    id: float
+    pull: float
+
+    def __post_init__(self) -> None:
+        if self.faces not in ("largest", "all"):
+            raise AdfdError(f"prepare.faces must be largest or all, got {self.faces}")
+        for key, least in {"size": POOLED_SIZE, "steps": 1, "batch_size": 1}.items():
+            if not getattr(self, key) >= least:
+                raise AdfdError(f"prepare.{key} must be at least {least}, got {getattr(self, key)}")
+        if not 0 < self.lr < math.inf:
+            raise AdfdError(f"prepare.lr must be a finite number greater than 0, got {self.lr}")
+        for key, weight in self.weights.items():
+            if not 0 <= weight < math.inf:
+                raise AdfdError(f"prepare.{key} must be a finite number of at least 0, got {weight}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights of the inversion's loss terms."""
+        return {key: getattr(self, key) for key in ("pixel", "perceptual", "id", "pull")}
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """What became of one face of a photo, or of a photo in which none was usable."""
+
+    name: str
+    """The photo's file name without suffix, followed by #2, #3 ... where another face has that name already."""
+    photo: Path
+    status: str
+    """"ready" or "skipped"."""
+    reason: str = ""
+    """Why it was skipped."""
+    crop: Path | None = None
+    latents: Path | None = None
+    id_similarity: float | None = None
+    """Readings of the inversion, None where skipped."""
+    id_distance: float | None = None
+    pixel_error: float | None = None
+    perceptual: float | None = None
+    cached: bool = False
+    """True where an earlier call made the latents."""
+
+
+READINGS = ("id_similarity", "id_distance", "pixel_error", "perceptual")
+
+
+def prepare(
+    photos: Sequence[Path], networks: Networks, settings: PrepareSettings, cache: Path, *, progress: bool = True
+) -> list[PreparedFace]:
+    """Align and invert the faces of `photos`; at least one record per photo, in their order.
+
+    A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
+    depend on: one found there, whole, is not inverted again. Photos without a usable face are recorded as skipped. An
+    interruption loses only the batch under way. `progress` shows bars on stderr. Raises AdfdError where the landmark
+    file is missing.
+    """
+    show = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 30)
+    faces: list[PreparedFace] = []
+    n_named: Counter[str] = Counter()
+    for photo in show(photos, desc="align", unit="photo", disable=not progress):
+        for crop in _crops(photo, settings):
+            n_named[photo.stem.casefold()] += 1
+            n = n_named[photo.stem.casefold()]
+            face = PreparedFace(photo.stem if n == 1 else f"{photo.stem}#{n}", photo, "ready")
+            if isinstance(crop, str):
+                face = replace(face, status="skipped", reason=crop)
+            else:
+                folder = cache / _key(crop, networks, settings)
+                face = replace(face, crop=folder / "crop.png", latents=folder / "latents.npz")
+                _keep_crop(crop, folder / "crop.png")
+            faces.append(face)
+
+    wanted = {face.latents: face.crop for face in faces if face.latents and face.crop}
+    pending = [(latents, crop) for latents, crop in wanted.items() if _read_latents(latents, networks) is None]
+    n_steps = len(pending) * (settings.steps + 1)
+    with show(total=n_steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
+        for start in range(0, len(pending), settings.batch_size):
+            _invert(pending[start : start + settings.batch_size], networks, settings, bar)
+    made = {latents for latents, _ in pending}
+    return [_finish(face, networks, cached=face.latents not in made) for face in faces]
+
+
+def load_sources(faces: Sequence[PreparedFace], networks: Networks) -> Sources:
+    """The faces that are ready, as tensors on the networks' device, read by the judges.
+
+    Raises AdfdError where none is ready, or a file has been damaged since.
+    """
+    ready = [face for face in faces if face.crop and face.latents]
+    if not ready:
+        reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:3])
+        raise AdfdError(f"none of {len(faces)} photos has a usable face ({reasons})")
+    parts = []
+    for start in range(0, len(ready), READ_BATCH):
+        batch = ready[start : start + READ_BATCH]
+        img = torch.cat([_load_crop(face.crop) for face in batch if face.crop])
+        w_plus = torch.stack([_load_w_plus(face.latents, networks) for face in batch if face.latents])
+        parts.append(networks.read([face.name for face in batch], img.to(networks.device), w_plus.to(networks.device)))
+    return Sources.join(parts)
+
+
+def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
+    """Write all records to a CSV file, one row each."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([field.name for field in fields(PreparedFace)])
+    table.writerows(astuple(face) for face in faces)
+    _write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _crops(photo: Path, settings: PrepareSettings) -> Iterator[Image.Image | str]:
+    """Crops of a photo's faces, or the reason why there is none."""
+    try:
+        image = read_photo(photo)
+    except AdfdError as error:
+        yield str(error)
+        return
+    if not settings.align:
+        width, height = image.size
+        square = (settings.size, settings.size)
+        yield (
+            image.resize(square, Image.Resampling.LANCZOS)
+            if width == height
+            else (f"picture is {width} x {height} px; without alignment it must be a square crop")
+        )
+        return
+    found = find_faces(image)
+    if not found:
+        yield "no face found"
+    for face in found if settings.faces == "all" else found[:1]:
+        if face.width < MIN_FACE_WIDTH:
+            yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed"
+        else:
+            yield align(image, face.landmarks, settings.size)
+
+
+def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:
+    inversion = (CACHE_VERSION, networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
+    return hashlib.sha256(repr(inversion).encode() + crop.tobytes()).hexdigest()
+
+
+def _keep_crop(crop: Image.Image, path: Path) -> None:
+    with suppress(AdfdError):  # missing or damaged
+        if read_photo(path).tobytes() == crop.tobytes():
+            return
+    _write(path, lambda file: crop.save(file, "png", compress_level=1))
+
+
+def _invert(
+    batch: Sequence[tuple[Path, Path]], networks: Networks, settings: PrepareSettings, bar: tqdm[NoReturn]
+) -> None:
+    """Invert crops and write their latents; nothing is written for a crop whose inversion fails."""
+
+    def on_step(loss: Tensor, id_distance: Tensor) -> None:
+        bar.set_postfix(loss=loss.mean().item(), id_distance=id_distance.mean().item(), refresh=False)
+        bar.update(len(loss))
+
+    img = torch.cat([_load_crop(crop) for _, crop in batch]).to(networks.device)
+    result = invert(networks, img, steps=settings.steps, lr=settings.lr, **settings.weights, on_step=on_step)
+    for i, (path, _) in enumerate(batch):
+        if not result.failed[i]:
+            arrays = {key: getattr(result, key)[i].cpu().numpy() for key in ("w_plus", *READINGS)}
+            _write(path, partial(np.savez, **arrays))
+
+
+def _finish(face: PreparedFace, networks: Networks, cached: bool) -> PreparedFace:
+    if face.latents is None:
+        return face
+    arrays = _read_latents(face.latents, networks)
+    if arrays is None:
+        reason = "inversion failed: its loss is not a number"
+        return replace(face, status="skipped", reason=reason, crop=None, latents=None)
+    return replace(face, **{key: arrays[key].item() for key in READINGS}, cached=cached)
+
+
+def _load_crop(path: Path) -> Tensor:
+    return pool(as_img(read_photo(path)))
+
+
+def _load_w_plus(path: Path, networks: Networks) -> Tensor:
+    arrays = _read_latents(path, networks)
+    if arrays is None:
+        raise AdfdError(f"latents {path} are missing or damaged; prepare the photo again")
+    return torch.from_numpy(arrays["w_plus"])
+
+
+def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | None:
+    """Latents and readings, or None where the file is missing, damaged or not of this generator."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("w_plus", *READINGS)}
+    except Exception:
+        return None
+    fits = arrays["w_plus"].shape == (networks.space.n_w_rows, networks.generator.w_dim)
+    return arrays if fits and all(np.isfinite(array).all() for array in arrays.values()) else None
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file in one go: a killed job leaves the old one or none, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial_path.open("wb") as file:
+            write(file)
+        partial_path.replace(path)
+    finally:
+        partial_path.unlink(missing_ok=True)

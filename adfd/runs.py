@@ -1,0 +1,172 @@
+"""The run directory: everything a run leaves behind, written so that a killed run stays readable.
+
+results.jsonl   one row per output, appended as it finishes
+steps.jsonl     losses and ages during refinement, every n steps
+photos.csv      what became of every photo
+images/         source, anchors and outputs at full resolution
+latents/        the StyleSpace code of every output
+sheets/         one contact sheet per photo and age
+summary.json    means over the rows; status running, finished, interrupted or failed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adfd.errors import AdfdError
+
+Row = dict[str, Any]
+
+
+class RunDirectory:
+    """One run's folder. `config` is the resolved configuration; a folder belongs to one configuration for good."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.id = config_hash(config)
+        for folder in ("images", "latents", "sheets"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        self._claim()
+        self._rows = {row_key(row): row for row in read_rows(path / "results.jsonl")}
+
+    def _claim(self) -> None:
+        """Mark the folder as this configuration's. Raises AdfdError where another one's results lie in it."""
+        mark = self.path / "config_hash"
+        owner = mark.read_text() if mark.exists() else None
+        if owner not in (None, self.id):
+            raise AdfdError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
+        mark.write_text(self.id)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The latest row of every output."""
+        return list(self._rows.values())
+
+    def done(self, photo: str, target_age: float, output: int) -> bool:
+        """Whether this output is there, from this start of the run or an earlier one."""
+        row = self._rows.get((photo, target_age, output))
+        return row is not None and row["status"] == "ok"
+
+    def append(self, row: Row) -> None:
+        """Add a row to `results.jsonl`, at once and in one piece."""
+        self._rows[row_key(row)] = row
+        append_line(self.path / "results.jsonl", row)
+
+    def append_step(self, step: Row) -> None:
+        append_line(self.path / "steps.jsonl", step)
+
+    def save_image(self, name: str, img: Tensor) -> str:
+        """Write an image `[3, H, W]` in [-1, 1] as PNG; returns its path within the run directory."""
+        file = f"images/{name}.png"
+        with atomic(self.path / file) as stream:
+            to_pil(img).save(stream, "PNG", compress_level=1)
+        return file
+
+    def has_image(self, name: str) -> bool:
+        return (self.path / f"images/{name}.png").exists()
+
+    def save_latent(self, name: str, s: Tensor) -> None:
+        with atomic(self.path / f"latents/{name}.npz") as stream:
+            np.savez_compressed(stream, s=s.cpu().float().numpy())
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        with atomic(self.path / "summary.json") as stream:
+            stream.write(json.dumps(finite(summary), indent=2).encode())
+
+
+def row_key(row: Row) -> tuple[str, float, int]:
+    return row["photo"], row["target_age"], row["output"]
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def append_line(path: Path, row: Row) -> None:
+    """Append one JSON line in a single write, so that ranks may share a file and a kill leaves whole lines."""
+    line = json.dumps(finite(row), ensure_ascii=False).encode() + b"\n"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, line)
+    finally:
+        os.close(handle)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a JSON lines file, without a last line that a full disk cut short; none where there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def finite(value: Any) -> Any:
+    """The same value with null in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file under another name and move it into place when it is whole."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+        try:
+            yield stream
+        except BaseException:
+            os.unlink(stream.name)
+            raise
+    os.chmod(stream.name, 0o644)
+    os.replace(stream.name, path)
+
+
+def to_pil(img: Tensor) -> Image.Image:
+    """Image `[3, H, W]` in [-1, 1] to 8-bit RGB."""
+    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """8-bit RGB to an image `[3, H, W]` in [-1, 1]."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Mean of the values that are there; None of none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def summarize(rows: list[Row], diversity: list[float], status: str, seconds: float) -> dict[str, Any]:
+    """Means over the finished rows. `diversity` holds one value per photo and age with several outputs."""
+    ok = [row for row in rows if row["status"] == "ok"]
+    return {
+        "status": status,
+        "outputs": len(ok),
+        "failures": len(rows) - len(ok),
+        "age_error": mean([abs(row["age"] - row["target_age"]) for row in ok]),
+        "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
+        "id_similarity_source": mean([row["id_similarity_source"] for row in ok]),
+        "id_similarity_anchor": mean([row["id_similarity_anchor"] for row in ok]),
+        "diversity": mean(list(diversity)),
+        "evaluations": mean([row["evaluations"] for row in ok]),
+        "seconds": seconds,
+    }

@@ -1,0 +1,45 @@
+"""Contact sheets: source | anchor | outputs, with ages and identity similarity under each picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+TILE, GAP, CAPTION, TITLE = 256, 8, 46, 30
+BACKGROUND, INK, FAINT = "#ffffff", "#1b1b1b", "#6b6b6b"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet: its file, a bold first line and a faint second one."""
+
+    image: Path
+    heading: str
+    detail: str
+
+
+def render_sheet(title: str, tiles: list[Tile]) -> Image.Image:
+    """A row of captioned pictures under a title."""
+    width = GAP + len(tiles) * (TILE + GAP)
+    sheet = Image.new("RGB", (width, TITLE + TILE + CAPTION), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 6), title, INK, ImageFont.load_default(16))
+    for i, tile in enumerate(tiles):
+        x = GAP + i * (TILE + GAP)
+        with Image.open(tile.image) as picture:
+            sheet.paste(picture.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS), (x, TITLE))
+        draw.text((x, TITLE + TILE + 4), tile.heading, INK, ImageFont.load_default(15))
+        draw.text((x, TITLE + TILE + 24), tile.detail, FAINT, ImageFont.load_default(14))
+    return sheet
+
+
+def stack_sheets(sheets: list[Image.Image]) -> Image.Image:
+    """Sheets below one another, left-aligned."""
+    stack = Image.new("RGB", (max(s.width for s in sheets), sum(s.height + GAP for s in sheets)), BACKGROUND)
+    y = 0
+    for sheet in sheets:
+        stack.paste(sheet, (0, y))
+        y += sheet.height + GAP
+    return stack

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from adfd.anchors import Anchors, render_anchors
+from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
+from adfd.people import synthetic_people
+from adfd.sources import Sources
+
+torch.set_num_threads(1)  # tiny networks are quickest so, and other work on the machine does not stall them
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Networks:
+    return load_tiny()
+
+
+@pytest.fixture(scope="session")
+def sources(tiny: Networks) -> Sources:
+    return synthetic_people(tiny, [1, 2, 3], psi=1.0).sources
+
+
+@pytest.fixture(scope="session")
+def anchors(tiny: Networks, sources: Sources) -> Anchors:
+    return render_anchors(tiny, sources, 60.0, batch_size=3)
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Run a stage in this process, as its command line would; returns the run or sweep directory."""
+
+    def run(*overrides: str, stage: str = "__main__", directory: str = "run") -> Path:
+        module = __import__(f"adfd.{stage}", fromlist=["main"])
+        where = "sweep" if "-m" in overrides else "run"
+        target = tmp_path / directory
+        arguments = ["model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}"]
+        monkeypatch.setattr(sys, "argv", ["adfd", *arguments, *overrides, f"hydra.{where}.dir={target}"])
+        GlobalHydra.instance().clear()
+        module.main()
+        return target
+
+    return run
+
+
+def rows_of(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "results.jsonl").read_text().splitlines()]
