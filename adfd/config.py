@@ -90,7 +90,7 @@ class ModelNode:
 @dataclass
 class DataNode:
     kind: str = MISSING
-    path: str | None = None
+    path: str | None = MISSING
     seeds: list[int] = MISSING
     psi: float = MISSING
 

@@ -106,8 +106,12 @@ def prepare(
     A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
     depend on: one found there, whole, is not inverted again. Photos without a usable face are recorded as skipped. An
     interruption loses only the batch under way. `progress` shows bars on stderr. Raises AdfdError where the landmark
-    file is missing.
+    file is missing or the cache cannot be made.
     """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdfdError(f"cache folder {cache} cannot be made: {error.strerror}") from error
     show = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 30)
     faces: list[PreparedFace] = []
     n_named: Counter[str] = Counter()

@@ -40,6 +40,7 @@ class RunDirectory:
         for folder in ("images", "latents", "sheets"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         self._claim()
+        end_line(path / "results.jsonl")
         self._rows = {row_key(row): row for row in read_rows(path / "results.jsonl")}
 
     def _claim(self) -> None:
@@ -103,6 +104,13 @@ def append_line(path: Path, row: Row) -> None:
         os.write(handle, line)
     finally:
         os.close(handle)
+
+
+def end_line(path: Path) -> None:
+    """End a last line that a kill or a full disk cut short, so that the next row does not join it."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a") as file:
+            file.write("\n")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -42,7 +42,9 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         where = "sweep" if "-m" in overrides else "run"
         target = tmp_path / directory
         arguments = ["model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}"]
-        monkeypatch.setattr(sys, "argv", ["adfd", *arguments, *overrides, f"hydra.{where}.dir={target}"])
+        flags = [item for item in overrides if item.startswith("-")]
+        settings = [item for item in overrides if not item.startswith("-")]
+        monkeypatch.setattr(sys, "argv", ["adfd", *flags, *arguments, *settings, f"hydra.{where}.dir={target}"])
         GlobalHydra.instance().clear()
         module.main()
         return target

@@ -82,7 +82,7 @@ def test_each_sample_keeps_its_best_step(tiny: Networks, img: Tensor) -> None:
 
 
 def test_pull_keeps_latents_near_the_mean(tiny: Networks, img: Tensor, inversion: Inversion) -> None:
-    pulled = run(tiny, img, pull=10.0)
+    pulled = run(tiny, img, pull=100.0)
     w_avg = tiny.generator.w_avg
     assert (pulled.w_plus - w_avg).norm() < 0.5 * (inversion.w_plus - w_avg).norm()
 

@@ -219,6 +219,12 @@ def test_writing_leaves_nothing_half_done(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+def test_impossible_cache_is_named(photos: Path, tiny: Networks) -> None:
+    (photos / "file").touch()
+    with pytest.raises(AdfdError, match="cache folder .*file"):
+        prepare([], tiny, SETTINGS, photos / "file")
+
+
 def test_sources(photos: Path, run: Any, tiny: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "READ_BATCH", 2)
     (photos / "empty.png").touch()

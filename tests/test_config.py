@@ -1,0 +1,128 @@
+"""Every shipped YAML composes and builds; mistakes are refused while composing or by one clear line."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from adfd import build, config
+from adfd.errors import AdfdError
+
+config.register()
+GROUPS = ("method", "loss", "refine", "model", "data", "hardware", "logger", "ages", "experiment", "debug", "prepare")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str, stage: str = "edit") -> DictConfig:
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        return compose(stage, overrides=[*overrides])
+
+
+def test_every_group_is_covered() -> None:
+    folders = {path.name for path in config.CONF.iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "analysis", "paths", "hydra", "local"}
+    assert len(OPTIONS) > 25
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds(group: str, option: str) -> None:
+    cfg = composed(f"{group}={option}", *(["data.path=photos"] if option == "folder" else []))
+    build.plain(cfg)
+    build.check(cfg)
+    assert build.target_ages(cfg)
+    n_outputs, method = build.method(cfg)
+    assert n_outputs >= 1
+    assert callable(method)
+    for node in (cfg.loss, cfg.refine, cfg.prepare):
+        build.settings(node)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "analyze"])
+def test_other_stages_compose(stage: str) -> None:
+    cfg = composed(stage=stage)
+    build.plain(cfg)
+    if stage == "analyze":
+        assert callable(build.analysis(cfg))
+
+
+def test_the_published_weights() -> None:
+    loss = build.settings(composed().loss)
+    assert (loss.aging, loss.id, loss.l2, loss.perceptual, loss.gender) == (5, 0.1, 0.01, 0.01, 0)
+    published = build.settings(composed("refine=published").refine)
+    assert (published.lr, published.max_steps, published.patience, published.min_delta) == (0.01, 10000, 7, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "loss.agin=1",
+        "refine.max_stepz=3",
+        "method.n_output=3",
+        "method.perturbation.size=2",
+        "target_agee=3",
+        "loss=papr",
+        "loss.aging=much",
+        "refine.max_steps=1.5",
+        "method.n_outputs=few",
+        "data.seeds=[a]",
+        "seed=x",
+        "prepare.steps=many",
+        "method.search.tolerance=1",  # guided's, not diversify's
+    ],
+)
+def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
+    with pytest.raises(HydraException):
+        composed(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["target_age=120"], "target_age must lie in the age estimator's 0..80 years, got 120"),
+        (["target_age=[70,-1]"], "got -1"),
+        (["target_age=old"], "target_age must be a number of years or a list of them, got 'old'"),
+        (["target_age=[]"], "target_age is an empty list"),
+        (["method.n_outputs=0"], "method.n_outputs must be at least 1, got 0"),
+        (["loss.aging=-1"], "loss.aging must be a number of at least 0, got -1"),
+        (["refine.lr=0"], "refine.lr must be positive"),
+        (["prepare.steps=0"], "prepare.steps must be at least 1"),
+        (["photos_per_batch=0"], "photos_per_batch must be at least 1"),
+        (["logger.mode=live"], "logger.mode must be one of online, offline, disabled, got live"),
+        (["logger.every_n_steps=0"], "logger.every_n_steps"),
+        (["data.kind=video"], "data.kind must be folder, faces or portrait"),
+        (["data=folder"], "data.path has no value; set it with data.path=..."),
+        (["method=guided", "method.search.kind=magic"], "method.search.kind must be one of"),
+    ],
+)
+def test_impossible_values_are_one_line_naming_the_key(overrides: list[str], message: str) -> None:
+    cfg = composed(*overrides)
+    with pytest.raises(AdfdError) as error:
+        build.plain(cfg)
+        build.check(cfg)
+        build.target_ages(cfg)
+        build.method(cfg)
+        build.settings(cfg.prepare)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_impossible_values_are_refused_before_weights_are_read(
+    run_stage: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "_networks", lambda *_: pytest.fail("weights were read"))
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit):
+        run_stage("data=faces", "loss.aging=-1")  # type: ignore[operator]
+
+
+def test_named_ages_yield_to_the_command_line() -> None:
+    assert build.target_ages(composed("ages=senior")) == [60, 70, 80]
+    assert build.target_ages(composed("ages=senior", "target_age=33")) == [33]
+
+
+def test_conf_lies_in_the_checkout() -> None:
+    assert (Path(config.CONF) / "edit.yaml").is_file()

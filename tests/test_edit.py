@@ -1,0 +1,251 @@
+"""The edit stage on tiny networks, as its command line runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adfd import build, editing
+from tests.conftest import rows_of
+
+Run = Callable[..., Path]
+SHORT = ("refine.max_steps=3", "logger=none")
+FACES = ("data=faces", "data.seeds=[1,2]", *SHORT)
+FIELDS = """photo output method target_age anchor_age age id_similarity_source id_similarity_anchor loss loss_aging
+loss_id loss_l2 loss_perceptual loss_gender steps seconds converged seed image""".split()
+
+
+def comparable(rows: list[dict]) -> dict[tuple, dict]:
+    """Rows by output, without what the clock says."""
+    keyed = {(r["photo"], r["target_age"], r["output"]): r for r in rows}
+    return {key: {k: v for k, v in row.items() if k != "seconds"} for key, row in keyed.items()}
+
+
+def assert_same(a: dict[tuple, dict], b: dict[tuple, dict]) -> None:
+    """The same rows; numbers may differ by what the order of additions in a convolution leaves."""
+    assert set(a) == set(b)
+    for key, row in a.items():
+        for name, value in row.items():
+            other = b[key][name]
+            assert other == (pytest.approx(value, rel=2e-2, abs=2e-2) if isinstance(value, float) else value), name
+
+
+def test_run_directory_is_complete(run_stage: Run) -> None:
+    run = run_stage(*FACES, "method.n_outputs=2", "target_age=[20,70]", "logger=csv", "logger.every_n_steps=1")
+    rows = rows_of(run)
+    assert {(r["photo"], r["target_age"], r["output"]) for r in rows} == {
+        (p, t, k) for p in ("seed1", "seed2") for t in (20, 70) for k in (0, 1)
+    }
+    assert len(rows) == 8
+    for row in rows:
+        assert set(FIELDS) <= set(row)
+        assert row["status"] == "ok"
+        assert Image.open(run / row["image"]).size == (32, 32)
+        assert row["loss"] == pytest.approx(
+            5 * row["loss_aging"] + 0.1 * row["loss_id"] + 0.01 * (row["loss_l2"] + row["loss_perceptual"])
+        )
+        code = np.load(run / "latents" / f"{row['photo']}_age{row['target_age']:g}_{row['output']}.npz")["s"]
+        assert code.shape == (104,)
+    for photo in ("seed1", "seed2"):
+        assert (run / "images" / f"{photo}_source.png").exists()
+        for age in (20, 70):
+            assert (run / "images" / f"{photo}_age{age}_anchor.png").exists()
+            assert Image.open(run / "sheets" / f"{photo}_age{age}.png").width > 4 * 256
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["status"], summary["outputs"], summary["failures"]) == ("finished", 8, 0)
+    assert summary["age_error"] == pytest.approx(np.mean([abs(r["age"] - r["target_age"]) for r in rows]))
+    assert summary["diversity"] > 0
+    assert summary["diversity_metric"] == "face_features"
+    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    assert len(steps) == 8 * 4
+    assert {"photo", "target_age", "output", "step", "loss", "age"} <= set(steps[0])
+    metrics = list(csv.DictReader((run / "metrics.csv").open()))
+    assert {"output/age", "loss/seed1_age70_0"} <= {line["metric"] for line in metrics}
+    assert (run / ".hydra" / "config.yaml").exists()
+    assert (run / "edit.log").read_text()
+
+
+@pytest.mark.parametrize("method", ["transform", "style_mixing", "guided"])
+def test_other_methods(run_stage: Run, method: str) -> None:
+    rows = rows_of(run_stage(*FACES, f"method={method}", "target_age=30"))
+    assert len(rows) == (10 if method == "style_mixing" else 2)
+    assert all(row["method"] == method and row["status"] == "ok" for row in rows)
+    if method == "transform":
+        assert all(row["age"] == pytest.approx(row["anchor_age"], abs=1e-3) for row in rows)
+
+
+def test_same_seed_same_rows_alone_batched_reordered_and_in_a_sweep(run_stage: Run) -> None:
+    common = ("method.n_outputs=2", "target_age=70", *SHORT, "data=faces")
+    together = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="a")))
+    again = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="again")))
+    assert together == again
+    reordered = rows_of(run_stage(*common, "data.seeds=[2,1]", "refine.batch_size=1", directory="b"))
+    assert_same(together, comparable(reordered))
+    alone = rows_of(run_stage(*common, "data.seeds=[2]", "photos_per_batch=1", directory="c"))
+    assert_same({key: row for key, row in together.items() if key[0] == "seed2"}, comparable(alone))
+    sweep = run_stage(
+        "-m", *common[:1], *SHORT, "data=faces", "data.seeds=[1,2]", "target_age=10,70", directory="sweep"
+    )
+    assert_same(together, comparable(rows_of(sweep / "1")))
+    other_seed = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", "seed=1", directory="d")))
+    key = ("seed1", 70.0, 0)
+    assert other_seed[key]["loss"] != together[key]["loss"]
+
+
+def test_sweep_leaves_a_table_and_one_contact_sheet(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = run_stage("-m", *FACES, "target_age=10,70", "loss.aging=1,5", "method.n_outputs=2")
+    lines = list(csv.DictReader((sweep / "sweep.csv").open()))
+    assert [line["job"] for line in lines] == ["0", "1", "2", "3"]
+    assert "target_age=10" in lines[0]["overrides"]
+    assert all(line["status"] == "finished" and line["outputs"] == "4" for line in lines)
+    printed = capsys.readouterr().out.rstrip().splitlines()
+    assert printed[-1] == f"contact sheet: {sweep / 'contact_sheet.png'}"
+    assert Image.open(sweep / "contact_sheet.png").height > 8 * 256
+
+
+def test_sweep_loads_networks_and_renders_anchors_once(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    build._networks.cache_clear()
+    build._people.cache_clear()
+    build._anchors.cache_clear()
+    run_stage("-m", *FACES, "target_age=70", "loss.aging=1,5,10", "method.n_outputs=1")
+    assert build._networks.cache_info().misses == 1
+    assert build._people.cache_info().misses == 1
+    assert build._anchors.cache_info().misses == 1
+    assert build._anchors.cache_info().hits == 2
+
+
+def test_failing_job_does_not_stop_the_sweep(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        run_stage("-m", *FACES, "target_age=10,200", "method=transform", directory="s")
+    assert exit.value.code == 1
+    captured = capsys.readouterr()
+    assert "job 1 failed: target_age must lie in the age estimator's 0..80 years, got 200" in captured.err
+
+
+def test_joblib_launcher_gives_the_same_rows(run_stage: Run) -> None:
+    common = (*FACES, "method.n_outputs=1", "target_age=20,70")
+    one = run_stage("-m", *common, directory="basic")
+    other = run_stage("-m", *common, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", directory="joblib")
+    for job in ("0", "1"):
+        assert_same(comparable(rows_of(one / job)), comparable(rows_of(other / job)))
+    assert (other / "sweep.csv").exists()
+
+
+def test_started_again_a_run_keeps_what_is_done(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = (*FACES, "method.n_outputs=2")
+    run = run_stage(*overrides)
+    before = rows_of(run)
+    kept = [row for row in before if (row["photo"], row["output"]) != ("seed2", 1)]
+    (run / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept) + '{"photo": "se')
+    run_stage(*overrides)
+    lines = (run / "results.jsonl").read_text().splitlines()
+    assert lines[:3] == [json.dumps(row) for row in kept]
+    assert lines[3] == '{"photo": "se'
+    after = [json.loads(line) for line in lines[:3] + lines[4:]]
+    assert_same(comparable(before), comparable(after))
+    assert len(after) == 4
+
+
+def test_another_configuration_may_not_write_into_a_run(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    run_stage(*FACES, "method=transform")
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "method=transform", "target_age=30")
+    assert "holds results of another configuration; choose another hydra.run.dir" in capfd.readouterr().err
+
+
+def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = editing.draw
+
+    def failing(seed: int, names: tuple[str, ...], *rest: object) -> object:
+        if "seed1" in names:
+            raise RuntimeError("out of something")
+        return original(seed, names, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(editing, "draw", failing)
+    run = run_stage(*FACES, "method.n_outputs=1")
+    rows = {row["photo"]: row for row in rows_of(run)}
+    assert rows["seed1"]["status"] == "failed"
+    assert rows["seed1"]["reason"] == "RuntimeError: out of something"
+    assert rows["seed2"]["status"] == "ok"
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["status"], summary["outputs"], summary["failures"]) == ("finished", 1, 1)
+
+
+def test_nan_is_a_row(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_stage(*FACES, "method.n_outputs=2", "method.perturbation.scale=1e30")
+    rows = rows_of(run)
+    assert [row["status"] for row in rows] == ["failed"] * 4
+    assert all("loss became" in row["reason"] and row["image"] is None for row in rows)
+
+
+def test_interruption_leaves_a_readable_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = editing.Edit._record
+
+    def interrupting(self: editing.Edit, row: dict) -> None:
+        original(self, row)
+        if row["output"] == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(editing.Edit, "_record", interrupting)
+    with pytest.raises(SystemExit) as exit:
+        run_stage(*FACES, "method.n_outputs=3", "refine.batch_size=1", directory="run")
+    assert exit.value.code == 130
+
+
+def test_run_interrupted_keeps_rows_and_says_so(tmp_path: Path, run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_interruption_leaves_a_readable_run(run_stage, monkeypatch)
+    run = tmp_path / "run"
+    assert len(rows_of(run)) == 2
+    assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"
+    monkeypatch.undo()
+
+
+def test_users_mistake_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as exit:
+        run_stage("data=folder", f"data.path={tmp_path / 'nowhere'}", *SHORT)
+    assert exit.value.code == 1
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    assert any(line.startswith("error: ") and "nowhere" in line for line in error.splitlines())
+
+
+def test_photos_in_a_folder(run_stage: Run, tmp_path: Path) -> None:
+    from skimage import data
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(data.astronaut()).save(folder / "eileen.jpg", quality=95)
+    Image.new("RGB", (300, 300), "grey").save(folder / "wall.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    run = run_stage(
+        "data=folder", f"data.path={folder}", "prepare.steps=3", "prepare.size=256", "method.n_outputs=1", *SHORT
+    )
+    (row,) = rows_of(run)
+    assert (row["photo"], row["status"]) == ("eileen", "ok")
+    records = {line["name"]: line for line in csv.DictReader((run / "photos.csv").open())}
+    assert records["wall"]["reason"] == "no face found"
+    assert "broken.jpg" in records["broken"]["reason"] or records["broken"]["reason"]
+    skipped = json.loads((run / "summary.json").read_text())["skipped_photos"]
+    assert set(skipped) == {"wall", "broken"}
+
+
+def test_prepare_and_analyze_stages(run_stage: Run, tmp_path: Path) -> None:
+    run = run_stage("data=portrait", "prepare.steps=2", "prepare.size=256", stage="prepare", directory="p")
+    (record,) = csv.DictReader((run / "photos.csv").open())
+    assert (record["name"], record["status"]) == ("portrait", "ready")
+    run = run_stage(stage="analyze", directory="a")
+    with np.load(run / "channels.npz") as channels:
+        assert channels["coef_age"].shape == (104,)
+        assert channels["n_samples"] == 2000
+
+
+def test_wrong_channels_file_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "model.channels=adfd/data/mobilestylegan-ffhq-1024.npz")
+    assert "was made for generator mobilestylegan-ffhq-1024, not tiny-0" in capfd.readouterr().err

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from adfd.errors import AdfdError
+from adfd.runs import RunDirectory, atomic, finite, from_pil, mean, read_rows, to_pil
+from adfd.sheets import Tile, render_sheet, stack_sheets
+
+CONFIG = {"seed": 0}
+
+
+def row(output: int, status: str = "ok") -> dict:
+    return {"photo": "a", "target_age": 70.0, "output": output, "status": status}
+
+
+def test_rows_are_there_at_once_and_the_latest_counts(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, CONFIG)
+    run.append(row(0, "failed"))
+    run.append(row(1))
+    assert read_rows(tmp_path / "results.jsonl") == [row(0, "failed"), row(1)]
+    assert not run.done("a", 70.0, 0)
+    run.append(row(0))
+    again = RunDirectory(tmp_path, CONFIG)
+    assert again.done("a", 70.0, 0)
+    assert len(again.rows) == 2
+
+
+def test_a_folder_belongs_to_one_configuration(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, CONFIG)
+    with pytest.raises(AdfdError, match="another configuration"):
+        RunDirectory(tmp_path, {"seed": 1})
+
+
+def test_a_line_cut_short_is_ended_and_skipped(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, CONFIG)
+    run.append(row(0))
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"photo": "a", "targ')
+    again = RunDirectory(tmp_path, CONFIG)
+    again.append(row(1))
+    assert [r["output"] for r in read_rows(tmp_path / "results.jsonl")] == [0, 1]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        with atomic(tmp_path / "file") as stream:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fill_the_disk()
+    assert list(tmp_path.iterdir()) == []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+)
+
+
+@given(json_values)
+def test_finite_is_strict_json(value: object) -> None:
+    json.loads(json.dumps(finite(value)), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_mean_of_what_is_there() -> None:
+    assert mean([1.0, None, 3.0]) == 2
+    assert mean([None]) is None
+    assert mean([]) is None
+    assert finite({"a": [math.nan, 1.0]}) == {"a": [None, 1.0]}
+
+
+def test_pictures_survive_eight_bits() -> None:
+    img = torch.rand(3, 16, 16) * 2 - 1
+    assert (from_pil(to_pil(img)) - img).abs().max() <= 1 / 255 + 1e-6
+    overshoot = to_pil(torch.full((3, 2, 2), 1.5))
+    assert overshoot.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sheets_show_every_tile(tmp_path: Path) -> None:
+    for name, colour in (("red", "#ff0000"), ("blue", "#0000ff")):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
+    tiles = [Tile(tmp_path / "red.png", "source", "reads 30"), Tile(tmp_path / "blue.png", "anchor", "reads 70")]
+    sheet = render_sheet("title", tiles)
+    colours = {colour for _, colour in sheet.getcolors(maxcolors=100000)}
+    assert {(255, 0, 0), (0, 0, 255)} <= colours
+    stack = stack_sheets([sheet, sheet])
+    assert stack.width == sheet.width
+    assert stack.height > 2 * sheet.height

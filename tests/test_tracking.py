@@ -1,0 +1,85 @@
+"""An offline W&B run, read back from its file."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+from adfd.errors import AdfdError
+from adfd.tracking import WandbTracker
+
+
+BLOCK, HEADER = 32768, 7
+
+
+def records(path: Path) -> list[wandb_internal_pb2.Record]:
+    """Records of a `.wandb` file: LevelDB's log format (checksum, length, kind, data) behind 7 bytes of file header."""
+    data, at, found, whole = path.read_bytes(), HEADER, [], b""
+    while at + HEADER <= len(data):
+        if BLOCK - at % BLOCK < HEADER:  # a block's end too short for a header is padding
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (1, 4):  # full, last
+            found.append(wandb_internal_pb2.Record.FromString(whole))
+            whole = b""
+    return found
+
+
+def items(updates: object) -> dict:
+    return {(u.key or ".".join(u.nested_key)): json.loads(u.value_json) for u in updates}  # type: ignore[attr-defined]
+
+
+def test_offline_run_holds_config_history_and_summary(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    sweep = run_stage(
+        "-m", "data=faces", "data.seeds=[1]", "refine.max_steps=3", "method.n_outputs=2", "target_age=70",
+        "loss.aging=5,6", "logger=both", "logger.mode=offline", "logger.every_n_steps=1", "logger.tags=[trial]",
+    )  # fmt: skip
+    ids = set()
+    for job in ("0", "1"):
+        (file,) = (sweep / job / "wandb").glob("offline-run-*/run-*.wandb")
+        found = records(file)
+        (run,) = [record.run for record in found if record.HasField("run")]
+        ids.add(run.run_id)
+        config = items(run.config.update)
+        assert config["loss"]["aging"] == 5 + int(job)
+        assert config["data"]["seeds"] == [1]
+        assert (run.run_group, run.job_type, list(run.tags)) == (sweep.name, "diversify", ["trial"])
+        assert f"loss.aging={5 + int(job)}" in run.display_name
+
+        history = [items(record.history.item) for record in found if record.HasField("history")]
+        curve = [line["loss/seed1_age70_0"] for line in history if "loss/seed1_age70_0" in line]
+        steps = [json.loads(line) for line in (sweep / job / "steps.jsonl").read_text().splitlines()]
+        assert curve == [step["loss"] for step in steps if step["output"] == 0]
+        assert len(curve) == 4
+        keys = {key for line in history for key in line}
+        assert {"age/seed1_age70_1", "aging/seed1_age70_0", "output/age", "output/id_similarity_source"} <= keys
+        assert any(key.startswith("sheets/seed1_age70") for key in keys)
+        assert any(key.startswith("results") for key in keys)
+
+        summary: dict = {}
+        for record in found:
+            if record.HasField("summary"):
+                summary |= items(record.summary.update)
+        on_disk = json.loads((sweep / job / "summary.json").read_text())
+        for key in ("age_error", "diversity", "outputs", "failures"):
+            assert summary[key] == pytest.approx(on_disk[key])
+        assert [record.exit.exit_code for record in found if record.HasField("exit")] == [0]
+    assert len(ids) == 2
+
+
+def test_unknown_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdfdError, match=r"logger\.mode must be one of online, offline, disabled, got live"):
+        WandbTracker(
+            tmp_path, {}, id="a", name="a", group=None, job_type="edit", project="adfd", entity=None, mode="live", tags=[]
+        )  # fmt: skip
