@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adfd.batching import row_by_row
 from adfd.models.networks import Networks
 from adfd.sources import Sources
 
@@ -55,22 +56,27 @@ class Constants:
     log_gender: Tensor
 
 
-@torch.no_grad()
-def render_anchors(networks: Networks, sources: Sources, target_age: float, batch_size: int) -> Anchors:
-    """Anchors of the sources at one target age, rendered `batch_size` at a time."""
+def transformed_anchors(networks: Networks, sources: Sources, target_age: float, batch_size: int) -> Anchors:
+    """Anchors of the sources at one target age as the age transformer makes them, whatever age they then read."""
     ages = torch.full_like(sources.age, target_age)
-    assert networks.transformer is not None, "networks without an age transformer can only be analysed"
-    w_plus = networks.transformer(sources, ages)
-    s = networks.affine(w_plus)
+    return render_anchors(networks, sources, ages, networks.transform(sources, ages), batch_size)
+
+
+@torch.no_grad()
+def render_anchors(
+    networks: Networks, sources: Sources, target_age: Tensor, w_plus: Tensor, batch_size: int
+) -> Anchors:
+    """Anchors from latents `[N, L, 512]`, rendered `batch_size` at a time and read by the judges."""
+    s = row_by_row(networks.affine, w_plus)
     img = networks.render(s, batch_size)
     return Anchors(
         sources=sources,
-        target_age=ages,
+        target_age=target_age,
         w_plus=w_plus,
         s=s,
         img=img,
-        age=networks.age(img),
-        embedding=networks.embed(img),
-        features=tuple(networks.perceptual.features(img)),
-        log_gender=networks.gender(img),
+        age=row_by_row(networks.age, img),
+        embedding=row_by_row(networks.embed, img),
+        features=tuple(map(torch.cat, zip(*map(networks.perceptual.features, img.split(1)), strict=True))),
+        log_gender=row_by_row(networks.gender, img),
     )

@@ -18,9 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd import tracking
 from adfd.allocator import keep_freed_memory
-from adfd.anchors import Anchors, render_anchors
+from adfd.anchors import Anchors, transformed_anchors
 from adfd.editing import Edit
 from adfd.errors import AdfdError
+from adfd.methods.guided import Path as AgePath
+from adfd.methods.guided import Search, guided_anchors
 from adfd.models.networks import Networks
 from adfd.people import People, photographed_people, portrait, synthetic_people
 from adfd.photos import find_photos
@@ -58,20 +60,31 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
     n_outputs = cfg.method.get("n_outputs", 1)
     if n_outputs < 1:
         raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
-    return n_outputs, settings({key: value for key, value in cfg.method.items() if key != "n_outputs"})
+    if (anchor := cfg.method.get("anchor", "transform")) not in ("guided", "transform"):
+        raise AdfdError(f"method.anchor must be guided or transform, got {anchor}")
+    return n_outputs, settings({key: value for key, value in cfg.method.items() if key not in ("n_outputs", "anchor")})
 
 
 def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     """The main job. All settings are made, and so checked, before a network is loaded."""
     check(cfg)
     n_outputs, function = method(cfg)
+    path, search = settings(cfg.path), settings(cfg.search)
     persons = people(cfg)
     write_table(persons.faces, run.path / "photos.csv")
     stack = networks(cfg)
     return Edit(
         networks=stack,
         people=persons,
-        anchors=lambda rows, age: _anchors(stack, persons.sources, rows.start, rows.stop, age, cfg.render_batch_size),
+        anchors=lambda rows, age: _anchors(
+            stack,
+            persons.sources,
+            rows.start,
+            rows.stop,
+            age,
+            cfg.render_batch_size,
+            (path, search) if cfg.method.get("anchor") == "guided" else None,
+        ),
         method=function,
         method_name=HydraConfig.get().runtime.choices["method"],
         n_outputs=n_outputs,
@@ -85,8 +98,17 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
 
 
 @lru_cache(maxsize=64)
-def _anchors(stack: Networks, sources: Sources, first: int, last: int, age: float, batch_size: int) -> Anchors:
-    return render_anchors(stack, sources[first:last], age, batch_size)
+def _anchors(
+    stack: Networks,
+    sources: Sources,
+    first: int,
+    last: int,
+    age: float,
+    batch_size: int,
+    guidance: tuple[AgePath, Search] | None,
+) -> Anchors:
+    anchors = transformed_anchors(stack, sources[first:last], age, batch_size)
+    return guided_anchors(stack, anchors, *guidance, batch_size) if guidance else anchors
 
 
 def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:

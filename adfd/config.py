@@ -51,6 +51,7 @@ class MethodNode:
 @dataclass
 class StyleMixingNode(MethodNode):
     n_outputs: int = MISSING
+    anchor: str = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
 
@@ -58,6 +59,7 @@ class StyleMixingNode(MethodNode):
 @dataclass
 class DiversifyNode(MethodNode):
     n_outputs: int = MISSING
+    anchor: str = MISSING
     perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
     loss: Any = MISSING
     refinement: Any = MISSING
@@ -65,8 +67,8 @@ class DiversifyNode(MethodNode):
 
 @dataclass
 class GuidedNode(MethodNode):
-    path: PathNode = MISSING  # type: ignore[valid-type]
-    search: SearchNode = MISSING  # type: ignore[valid-type]
+    path: Any = MISSING
+    search: Any = MISSING
     batch_size: int = MISSING
 
 
@@ -85,6 +87,7 @@ class ModelNode:
     _target_: str = MISSING
     channels: str | None = None
     age_range: list[float] = MISSING
+    anchor: str = MISSING
 
 
 @dataclass
@@ -152,6 +155,8 @@ class EditConfig(PrepareConfig):
     method: Any = MISSING
     loss: LossNode = MISSING  # type: ignore[valid-type]
     refine: RefineNode = MISSING  # type: ignore[valid-type]
+    path: PathNode = MISSING  # type: ignore[valid-type]
+    search: SearchNode = MISSING  # type: ignore[valid-type]
     logger: LoggerNode = MISSING
     target_age: Any = MISSING
     seed: int = MISSING
@@ -171,5 +176,5 @@ def register() -> None:
         "diversify": DiversifyNode,
         "guided": GuidedNode,
     }.items():
-        store.store(group="method", name=f"{name}_schema", node=schema)
-    store.store(group="analysis", name="correlation_schema", node=CorrelationNode)
+        store.store(group="schema/method", name=name, node=schema)
+    store.store(group="schema/analysis", name="correlation", node=CorrelationNode)

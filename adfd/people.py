@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from adfd.batching import row_by_row
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.preparing import PreparedFace, PrepareSettings, load_sources, prepare
@@ -38,9 +39,9 @@ def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> Pe
     dim = networks.generator.w_dim
     z = torch.from_numpy(np.concatenate([np.random.RandomState(seed).randn(1, dim) for seed in seeds])).float()
     with torch.no_grad():
-        w = networks.generator.truncate(networks.mapping(z.to(networks.device)), psi)
+        w = networks.generator.truncate(row_by_row(networks.mapping, z.to(networks.device)), psi)
         w_plus = w[:, None].repeat(1, networks.space.n_w_rows, 1)
-        img = networks.render(networks.affine(w))
+        img = networks.render(row_by_row(networks.affine, w_plus))
     return People(networks.read([f"seed{seed}" for seed in seeds], img, w_plus))
 
 

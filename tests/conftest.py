@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from adfd.anchors import Anchors, render_anchors
+from adfd.anchors import Anchors, transformed_anchors
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
 from adfd.people import synthetic_people
@@ -30,7 +30,7 @@ def sources(tiny: Networks) -> Sources:
 
 @pytest.fixture(scope="session")
 def anchors(tiny: Networks, sources: Sources) -> Anchors:
-    return render_anchors(tiny, sources, 60.0, batch_size=3)
+    return transformed_anchors(tiny, sources, 60.0, batch_size=3)
 
 
 @pytest.fixture

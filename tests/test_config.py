@@ -14,7 +14,20 @@ from adfd import build, config
 from adfd.errors import AdfdError
 
 config.register()
-GROUPS = ("method", "loss", "refine", "model", "data", "hardware", "logger", "ages", "experiment", "debug", "prepare")
+GROUPS = (
+    "method",
+    "loss",
+    "refine",
+    "search",
+    "model",
+    "data",
+    "hardware",
+    "logger",
+    "ages",
+    "experiment",
+    "debug",
+    "prepare",
+)
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
 
 
@@ -72,7 +85,7 @@ def test_the_published_weights() -> None:
         "data.seeds=[a]",
         "seed=x",
         "prepare.steps=many",
-        "method.search.tolerance=1",  # guided's, not diversify's
+        "method.psi=1",  # style_mixing's, not diversify's
     ],
 )
 def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
@@ -87,6 +100,7 @@ def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
         (["target_age=[70,-1]"], "got -1"),
         (["target_age=old"], "target_age must be a number of years or a list of them, got 'old'"),
         (["target_age=[]"], "target_age is an empty list"),
+        (["method.anchor=old"], "method.anchor must be guided or transform, got old"),
         (["method.n_outputs=0"], "method.n_outputs must be at least 1, got 0"),
         (["loss.aging=-1"], "loss.aging must be a number of at least 0, got -1"),
         (["refine.lr=0"], "refine.lr must be positive"),
@@ -96,19 +110,23 @@ def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
         (["logger.every_n_steps=0"], "logger.every_n_steps"),
         (["data.kind=video"], "data.kind must be folder, faces or portrait"),
         (["data=folder"], "data.path has no value; set it with data.path=..."),
-        (["method=guided", "method.search.kind=magic"], "method.search.kind must be one of"),
+        (["method=guided", "search.kind=magic"], "search.kind must be one of"),
     ],
 )
 def test_impossible_values_are_one_line_naming_the_key(overrides: list[str], message: str) -> None:
-    cfg = composed(*overrides)
     with pytest.raises(AdfdError) as error:
-        build.plain(cfg)
-        build.check(cfg)
-        build.target_ages(cfg)
-        build.method(cfg)
-        build.settings(cfg.prepare)
+        check_settings(composed(*overrides))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """All that the edit stage does before it reads weights."""
+    build.plain(cfg)
+    build.check(cfg)
+    build.target_ages(cfg)
+    build.method(cfg)
+    build.settings(cfg.prepare)
 
 
 def test_impossible_values_are_refused_before_weights_are_read(

@@ -17,23 +17,17 @@ from tests.conftest import rows_of
 Run = Callable[..., Path]
 SHORT = ("refine.max_steps=3", "logger=none")
 FACES = ("data=faces", "data.seeds=[1,2]", *SHORT)
-FIELDS = """photo output method target_age anchor_age age id_similarity_source id_similarity_anchor loss loss_aging
-loss_id loss_l2 loss_perceptual loss_gender steps seconds converged seed image""".split()
+FIELDS = {
+    *("photo", "output", "method", "target_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor"),
+    *("loss", "loss_aging", "loss_id", "loss_l2", "loss_perceptual", "loss_gender"),
+    *("steps", "seconds", "converged", "seed", "image"),
+}
 
 
 def comparable(rows: list[dict]) -> dict[tuple, dict]:
     """Rows by output, without what the clock says."""
     keyed = {(r["photo"], r["target_age"], r["output"]): r for r in rows}
     return {key: {k: v for k, v in row.items() if k != "seconds"} for key, row in keyed.items()}
-
-
-def assert_same(a: dict[tuple, dict], b: dict[tuple, dict]) -> None:
-    """The same rows; numbers may differ by what the order of additions in a convolution leaves."""
-    assert set(a) == set(b)
-    for key, row in a.items():
-        for name, value in row.items():
-            other = b[key][name]
-            assert other == (pytest.approx(value, rel=2e-2, abs=2e-2) if isinstance(value, float) else value), name
 
 
 def test_run_directory_is_complete(run_stage: Run) -> None:
@@ -44,7 +38,7 @@ def test_run_directory_is_complete(run_stage: Run) -> None:
     }
     assert len(rows) == 8
     for row in rows:
-        assert set(FIELDS) <= set(row)
+        assert set(row) >= FIELDS
         assert row["status"] == "ok"
         assert Image.open(run / row["image"]).size == (32, 32)
         assert row["loss"] == pytest.approx(
@@ -85,14 +79,14 @@ def test_same_seed_same_rows_alone_batched_reordered_and_in_a_sweep(run_stage: R
     together = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="a")))
     again = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="again")))
     assert together == again
-    reordered = rows_of(run_stage(*common, "data.seeds=[2,1]", "refine.batch_size=1", directory="b"))
-    assert_same(together, comparable(reordered))
+    reordered = rows_of(run_stage(*common, "data.seeds=[2,1]", directory="b"))
+    assert together == comparable(reordered)
     alone = rows_of(run_stage(*common, "data.seeds=[2]", "photos_per_batch=1", directory="c"))
-    assert_same({key: row for key, row in together.items() if key[0] == "seed2"}, comparable(alone))
+    assert {key: row for key, row in together.items() if key[0] == "seed2"} == comparable(alone)
     sweep = run_stage(
         "-m", *common[:1], *SHORT, "data=faces", "data.seeds=[1,2]", "target_age=10,70", directory="sweep"
     )
-    assert_same(together, comparable(rows_of(sweep / "1")))
+    assert together == comparable(rows_of(sweep / "1"))
     other_seed = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", "seed=1", directory="d")))
     key = ("seed1", 70.0, 0)
     assert other_seed[key]["loss"] != together[key]["loss"]
@@ -133,7 +127,7 @@ def test_joblib_launcher_gives_the_same_rows(run_stage: Run) -> None:
     one = run_stage("-m", *common, directory="basic")
     other = run_stage("-m", *common, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", directory="joblib")
     for job in ("0", "1"):
-        assert_same(comparable(rows_of(one / job)), comparable(rows_of(other / job)))
+        assert comparable(rows_of(one / job)) == comparable(rows_of(other / job))
     assert (other / "sweep.csv").exists()
 
 
@@ -148,7 +142,7 @@ def test_started_again_a_run_keeps_what_is_done(run_stage: Run, capsys: pytest.C
     assert lines[:3] == [json.dumps(row) for row in kept]
     assert lines[3] == '{"photo": "se'
     after = [json.loads(line) for line in lines[:3] + lines[4:]]
-    assert_same(comparable(before), comparable(after))
+    assert comparable(before) == comparable(after)
     assert len(after) == 4
 
 
@@ -198,7 +192,9 @@ def test_interruption_leaves_a_readable_run(run_stage: Run, monkeypatch: pytest.
     assert exit.value.code == 130
 
 
-def test_run_interrupted_keeps_rows_and_says_so(tmp_path: Path, run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_interrupted_keeps_rows_and_says_so(
+    tmp_path: Path, run_stage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     test_interruption_leaves_a_readable_run(run_stage, monkeypatch)
     run = tmp_path / "run"
     assert len(rows_of(run)) == 2

@@ -9,7 +9,7 @@ import torch
 from adfd.anchors import Anchors
 from adfd.errors import AdfdError
 from adfd.methods.diversify import Perturbation, diversify, mask, perturb
-from adfd.methods.guided import Path, Search, bracket, guided, path_codes, published, walk
+from adfd.methods.guided import Path, Search, bracket, guided, guided_anchors, path_codes, published, walk
 from adfd.methods.style_mixing import style_mixing
 from adfd.methods.transform import transform
 from adfd.models.networks import Networks
@@ -125,6 +125,15 @@ def test_guided_does_not_depend_on_the_batch(tiny: Networks, anchors: Anchors) -
         assert sample.losses["alpha"] == pytest.approx(runs[1][key].losses["alpha"], abs=1e-3)
 
 
+def test_guided_anchors_read_the_target_age(tiny: Networks, anchors: Anchors) -> None:
+    moved = guided_anchors(tiny, anchors, PATH, SEARCH, batch_size=3)
+    before, after = ((a.age - a.target_age).abs() for a in (anchors, moved))
+    assert (after < 0.55).sum() >= 2
+    assert (after <= before + 1e-3).all()
+    assert torch.allclose(moved.s, tiny.affine(moved.w_plus))
+    assert torch.allclose(moved.age, tiny.age(moved.img))
+
+
 def test_path_is_piecewise_linear_and_extrapolated() -> None:
     codes = torch.tensor([[0.0], [1.0], [4.0], [5.0]])
     path = Path(n_samples=4, interval=3)
@@ -167,10 +176,10 @@ def test_bracket_search_gives_up_at_its_reach() -> None:
 @pytest.mark.parametrize(
     ("settings", "change", "message"),
     [
-        (SEARCH, {"kind": "magic"}, "method.search.kind must be one of bracket, published, got magic"),
-        (SEARCH, {"tolerance": 0.0}, "method.search.tolerance must be positive"),
-        (PATH, {"n_samples": 1}, "method.path.n_samples must be at least 2, got 1"),
-        (PATH, {"interval": -3.0}, "method.path.interval"),
+        (SEARCH, {"kind": "magic"}, "search.kind must be one of bracket, published, got magic"),
+        (SEARCH, {"tolerance": 0.0}, "search.tolerance must be positive"),
+        (PATH, {"n_samples": 1}, "path.n_samples must be at least 2, got 1"),
+        (PATH, {"interval": -3.0}, "path.interval"),
         (PERTURBATION, {"mask": "hair"}, "method.perturbation.mask"),
         (PERTURBATION, {"scale": float("inf")}, "method.perturbation.scale"),
     ],

@@ -221,7 +221,7 @@ def test_writing_leaves_nothing_half_done(tmp_path: Path) -> None:
 
 def test_impossible_cache_is_named(photos: Path, tiny: Networks) -> None:
     (photos / "file").touch()
-    with pytest.raises(AdfdError, match="cache folder .*file"):
+    with pytest.raises(AdfdError, match=r"cache folder .*file"):
         prepare([], tiny, SETTINGS, photos / "file")
 
 

@@ -13,7 +13,6 @@ from wandb.proto import wandb_internal_pb2
 from adfd.errors import AdfdError
 from adfd.tracking import WandbTracker
 
-
 BLOCK, HEADER = 32768, 7
 
 
@@ -81,5 +80,14 @@ def test_offline_run_holds_config_history_and_summary(
 def test_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdfdError, match=r"logger\.mode must be one of online, offline, disabled, got live"):
         WandbTracker(
-            tmp_path, {}, id="a", name="a", group=None, job_type="edit", project="adfd", entity=None, mode="live", tags=[]
-        )  # fmt: skip
+            tmp_path,
+            {},
+            id="a",
+            name="a",
+            group=None,
+            job_type="edit",
+            project="adfd",
+            entity=None,
+            mode="live",
+            tags=[],
+        )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adfd.anchors import Anchors
+from adfd.batching import row_by_row
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.objective import LossWeights
@@ -57,7 +58,7 @@ def diversify(
 @torch.no_grad()
 def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Perturbation) -> Tensor:
     """Codes `[M, C]` perturbed by the styles of latents `[M, 512]`: `[M, C]`."""
-    s = networks.affine(networks.mapping(z))
+    s = row_by_row(lambda z: networks.affine(networks.mapping(z)), z)
     if perturbation.center:
         s = s - networks.s_mean
     return s_anchor + perturbation.scale * mask(networks, perturbation.mask) * s

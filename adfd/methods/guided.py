@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adfd.anchors import Anchors
+from adfd.anchors import Anchors, render_anchors
+from adfd.batching import row_by_row
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.refine import OnStep, Sample
@@ -26,9 +27,9 @@ class Path:
 
     def __post_init__(self) -> None:
         if self.n_samples < 2:
-            raise AdfdError(f"method.path.n_samples must be at least 2, got {self.n_samples}")
+            raise AdfdError(f"path.n_samples must be at least 2, got {self.n_samples}")
         if not self.interval > 0:
-            raise AdfdError(f"method.path.interval must be positive (years), got {self.interval}")
+            raise AdfdError(f"path.interval must be positive (years), got {self.interval}")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.kind not in SEARCHES:
-            raise AdfdError(f"method.search.kind must be one of {', '.join(SEARCHES)}, got {self.kind}")
+            raise AdfdError(f"search.kind must be one of {', '.join(SEARCHES)}, got {self.kind}")
         for key in ("tolerance", "max_moves", "reach"):
             if not getattr(self, key) > 0:
-                raise AdfdError(f"method.search.{key} must be positive, got {getattr(self, key)}")
+                raise AdfdError(f"search.{key} must be positive, got {getattr(self, key)}")
 
 
 Moves = Generator[float, float, None]
@@ -119,7 +120,7 @@ def guided(
         active = list(alphas)[:batch_size]
         started = time.perf_counter()
         s = torch.stack([walk(codes[:, samples[i].row], targets[i], path, alphas[i]) for i in active])
-        ages = networks.age(networks.render(s, batch_size)).tolist()
+        ages = row_by_row(networks.age, networks.render(s, batch_size)).tolist()
         elapsed = (time.perf_counter() - started) / len(active)
         for i, code, age in zip(active, s, ages, strict=True):
             samples[i].seconds += elapsed
@@ -152,15 +153,38 @@ def _advance(
         return None
 
 
-def path_codes(networks: Networks, anchors: Anchors, path: Path) -> Tensor:
-    """Codes of every person at target_age, target_age + interval, ...: `[n_samples, N, C]`."""
-    assert networks.transformer is not None
+@torch.no_grad()
+def guided_anchors(networks: Networks, anchors: Anchors, path: Path, search: Search, batch_size: int) -> Anchors:
+    """Anchors moved along their age paths to where they read the target age, as near as the search comes.
+
+    For age transformers that miss the target age: what is refined is then held to the age that was asked for.
+    """
+    rows = tuple(range(len(anchors)))
+    draws = Draws(rows, (0,) * len(rows), anchors.s.new_empty(len(rows), 0))
+    latents = path_latents(networks, anchors, path)  # [n_samples, N, L, 512]
+    w_plus = anchors.w_plus.clone()
+    found = guided(networks, anchors, draws, path=path, search=search, batch_size=batch_size, on_step=lambda *_: None)
+    for sample in found:
+        start = float(anchors.target_age[sample.row])
+        if not sample.failure:
+            w_plus[sample.row] = walk(latents[:, sample.row], start, path, sample.losses["alpha"])
+    return render_anchors(networks, anchors.sources, anchors.target_age, w_plus, batch_size)
+
+
+def path_latents(networks: Networks, anchors: Anchors, path: Path) -> Tensor:
+    """`w_plus` of every person at target_age, target_age + interval, ...: `[n_samples, N, L, 512]`."""
     ages = [anchors.target_age + i * path.interval for i in range(path.n_samples)]
-    return torch.stack([networks.affine(networks.transformer(anchors.sources, age)) for age in ages])
+    return torch.stack([networks.transform(anchors.sources, age) for age in ages])
+
+
+def path_codes(networks: Networks, anchors: Anchors, path: Path) -> Tensor:
+    """The same as StyleSpace codes: `[n_samples, N, C]`."""
+    latents = path_latents(networks, anchors, path)
+    return row_by_row(networks.affine, latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
 
 
 def walk(codes: Tensor, start: float, path: Path, alpha: float) -> Tensor:
-    """path(alpha) `[C]`: piecewise linear through codes `[n_samples, C]`, extrapolated linearly beyond the ends."""
+    """path(alpha): piecewise linear through codes `[n_samples, ...]`, extrapolated linearly beyond the ends."""
     position = (alpha - start) / path.interval
     segment = min(max(math.floor(position), 0), path.n_samples - 2)
     return codes[segment] + (position - segment) * (codes[segment + 1] - codes[segment])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from adfd.anchors import Anchors
+from adfd.batching import row_by_row
 from adfd.models.networks import Networks
 from adfd.refine import OnStep, Sample
 from adfd.seeding import Draws
@@ -24,8 +25,8 @@ def style_mixing(
     SAM's layers 7..17 of 18 are those from 64 pixels on. `psi` truncates the random `w`.
     """
     fine = networks.space.w_rows_from(from_resolution)
-    w = networks.generator.truncate(networks.mapping(draws.z), psi)  # [M, 512]
+    w = networks.generator.truncate(row_by_row(networks.mapping, draws.z), psi)  # [M, 512]
     w_plus = anchors.w_plus[list(draws.rows)]  # [M, L, 512]
     w_plus[:, fine] = w[:, None]
-    for row, output, s in zip(draws.rows, draws.outputs, networks.affine(w_plus), strict=True):
+    for row, output, s in zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True):
         yield Sample(row, output, s, converged=True)

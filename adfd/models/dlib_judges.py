@@ -20,6 +20,7 @@ AGE_CROP = (46, 209, 73, 236)  # x0, x1, y0, y1
 FACE_CROP = (40, 216, 66, 242)
 RGB_MEAN = (122.782, 117.001, 104.298)
 AGES = (0.25, *range(1, 81))
+GRADIENT_TEMPERATURE = 4.0
 
 
 class FaceCrop(nn.Module):
@@ -42,7 +43,12 @@ class FaceCrop(nn.Module):
 
 
 class DlibAge(nn.Module):
-    """Age in years `[N]`: the expectation of a softmax over 81 ages, 0.25 to 80."""
+    """Age in years `[N]`: the expectation of a softmax over 81 ages, 0.25 to 80.
+
+    The network is so sure of itself that its softmax passes next to no gradient: it reads 61 with a probability of
+    0.999, and a refinement would stay there. So the gradient is that of the softmax at a higher temperature; at 4 it
+    was 100 times as large on such a face. The reading is untouched.
+    """
 
     ages: Tensor
 
@@ -56,7 +62,12 @@ class DlibAge(nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         with torch.autocast(img.device.type, enabled=False):
-            return self.head(self.net(self.crop(img))).softmax(dim=1) @ self.ages
+            logits = self.head(self.net(self.crop(img)))
+            age = logits.softmax(dim=1) @ self.ages
+            if not logits.requires_grad:
+                return age
+            tempered = (logits / GRADIENT_TEMPERATURE).softmax(dim=1) @ self.ages
+            return age.detach() + (tempered - tempered.detach())
 
 
 class DlibIdentity(nn.Module):

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from adfd.batching import row_by_row
 from adfd.channels import Channels
 from adfd.pooling import pool
 from adfd.sources import Sources
@@ -43,7 +44,7 @@ class Networks(nn.Module):
 
     Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` in years `[N]`, `embed(img)` `[N, D]` to be compared by
     `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
-    `perceptual.distance(a, b)`. `transformer(sources, target_age)` gives `w_plus` `[N, L, 512]`.
+    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`.
     """
 
     generator: Generator
@@ -108,6 +109,12 @@ class Networks(nn.Module):
         return self.embed.similarity(a, b)  # type: ignore[operator]
 
     @torch.no_grad()
+    def transform(self, sources: Sources, target_age: Tensor) -> Tensor:
+        """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
+        assert self.transformer is not None, "networks without channel statistics can only be analysed"
+        return self.transformer(sources, target_age)
+
+    @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
         return torch.cat([pool(self.synthesis(part)) for part in s.split(batch_size)])
@@ -115,4 +122,4 @@ class Networks(nn.Module):
     @torch.no_grad()
     def read(self, names: Sequence[str], img: Tensor, w_plus: Tensor) -> Sources:
         """Sources from pooled crops and their latents, read by the judges."""
-        return Sources(tuple(names), img, w_plus, self.age(img), self.embed(img))
+        return Sources(tuple(names), img, w_plus, row_by_row(self.age, img), row_by_row(self.embed, img))
