@@ -71,8 +71,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)
     persons = people(cfg)
-    write_table(persons.faces, run.path / "photos.csv")
-    stack = networks(cfg)
+    stack, ranks = networks(cfg), fabric(cfg)
+    write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     return Edit(
         networks=stack,
         people=persons,
@@ -93,7 +93,9 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         trackers=trackers(cfg, run),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
-        precision=fabric(cfg).autocast,
+        precision=ranks.autocast,
+        wait_for_ranks=ranks.barrier,
+        first_rank=ranks.is_global_zero,
     )
 
 

@@ -51,22 +51,31 @@ class Edit:
     photos_per_batch: int
     every_n_steps: int
     precision: Callable[[], AbstractContextManager]
+    wait_for_ranks: Callable[[], object]
+    first_rank: bool
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
-        """Edit everybody at every age and return the summary. What fails is a row with its reason; the rest goes on."""
+        """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
+
+        What fails is a row with its reason; the rest goes on.
+        """
         started, status, n = time.perf_counter(), "failed", len(self.people.sources)
+        summary: dict[str, Any] = {}
         try:
             with self.precision(), logging_redirect_tqdm():
                 for target_age in target_ages:
                     for first in range(0, n, self.photos_per_batch):
                         self.batch(slice(first, min(first + self.photos_per_batch, n)), target_age)
             status = "finished"
+            self.wait_for_ranks()
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            summary = self.summary(status, time.perf_counter() - started)
-            self.run.save_summary(summary)
+            if self.first_rank:
+                self.run.reload()  # with what other ranks wrote
+                summary = self.summary(status, time.perf_counter() - started)
+                self.run.save_summary(summary)
             for tracker in self.trackers:
                 tracker.finish(summary, self.run.rows, exit_code=int(status != "finished"))
         return summary

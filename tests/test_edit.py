@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +132,17 @@ def test_joblib_launcher_gives_the_same_rows(run_stage: Run) -> None:
     for job in ("0", "1"):
         assert comparable(rows_of(one / job)) == comparable(rows_of(other / job))
     assert (other / "sweep.csv").exists()
+
+
+def test_two_ranks_share_the_photos_and_the_run(run_stage: Run, tmp_path: Path) -> None:
+    common = ("data=faces", "data.seeds=[1,2,3]", *SHORT, "method.n_outputs=1")
+    alone = comparable(rows_of(run_stage(*common)))
+    shared = tmp_path / "shared"
+    command = [sys.executable, "-m", "adfd", "model=tiny", "hardware=cpu", "hardware.devices=2", *common]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"hydra.run.dir={shared}"], check=True, capture_output=True, timeout=300, env=environment)
+    assert comparable(rows_of(shared)) == alone
+    assert json.loads((shared / "summary.json").read_text())["outputs"] == 3
 
 
 def test_started_again_a_run_keeps_what_is_done(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
