@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, get_method, instantiate
-from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from adfd import tracking
@@ -29,6 +28,9 @@ from adfd.photos import find_photos
 from adfd.preparing import write_table
 from adfd.runs import RunDirectory, config_hash
 from adfd.sources import Sources
+
+if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
+    from lightning.fabric import Fabric
 
 log = logging.getLogger(__name__)
 

@@ -111,8 +111,7 @@ class Edit:
         """Run the method and write every sample as it finishes."""
         for row in {row for row, _ in wanted}:
             self._save_references(anchors, row, target_age)
-        draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim)
-        draws = type(draws)(draws.rows, draws.outputs, draws.z.to(self.networks.device))
+        draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim).to(self.networks.device)
         refinement = getattr(self.method, "keywords", {}).get("refinement")
         expected = refinement.max_steps + 1 if refinement else 1
         title = f"{self.method_name} at {target_age:g}"
