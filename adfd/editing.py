@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import shutil
@@ -95,6 +96,8 @@ class Edit:
             if wanted:
                 self._make(self.anchors(rows, target_age), wanted, target_age)
         except Exception as error:
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise  # nothing more can be written, not even this failure
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
                 for row in range(rows.start, rows.stop):

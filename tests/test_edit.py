@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from adfd import build, editing
+from adfd.runs import RunDirectory
 from tests.conftest import rows_of
 
 Run = Callable[..., Path]
@@ -183,6 +185,20 @@ def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypat
     assert rows["seed2"]["status"] == "ok"
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["outputs"], summary["failures"]) == ("finished", 1, 1)
+
+
+def test_full_disk_ends_the_run_with_one_line(
+    run_stage: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "images/seed1.png")
+
+    monkeypatch.setattr(RunDirectory, "save_image", full)
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "method.n_outputs=1")
+    error = capfd.readouterr().err
+    assert "error: [Errno 28] No space left on device: 'images/seed1.png'" in error
+    assert "Traceback" not in error
 
 
 def test_nan_is_a_row(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
