@@ -56,26 +56,36 @@ class Constants:
     log_gender: Tensor
 
 
-def transformed_anchors(networks: Networks, sources: Sources, target_age: float, batch_size: int) -> Anchors:
+def transformed_anchors(
+    networks: Networks, sources: Sources, target_age: float, batch_size: int, age_image: str = "pooled"
+) -> Anchors:
     """Anchors of the sources at one target age as the age transformer makes them, whatever age they then read."""
     ages = torch.full_like(sources.age, target_age)
-    return render_anchors(networks, sources, ages, networks.transform(sources, ages), batch_size)
+    return render_anchors(networks, sources, ages, networks.transform(sources, ages), batch_size, age_image)
 
 
 @torch.no_grad()
 def render_anchors(
-    networks: Networks, sources: Sources, target_age: Tensor, w_plus: Tensor, batch_size: int
+    networks: Networks,
+    sources: Sources,
+    target_age: Tensor,
+    w_plus: Tensor,
+    batch_size: int,
+    age_image: str = "pooled",
 ) -> Anchors:
-    """Anchors from latents `[N, L, 512]`, rendered `batch_size` at a time and read by the judges."""
+    """Anchors from latents `[N, L, 512]`, rendered `batch_size` at a time and read by the judges.
+
+    `age_image` says on which picture the age is read: "pooled", as candidates' ages are, or "full", as published.
+    """
     s = row_by_row(networks.affine, w_plus)
-    img = networks.render(s, batch_size)
+    img, age = networks.render_aged(s, batch_size, age_image)
     return Anchors(
         sources=sources,
         target_age=target_age,
         w_plus=w_plus,
         s=s,
         img=img,
-        age=row_by_row(networks.age, img),
+        age=age,
         embedding=row_by_row(networks.embed, img),
         features=tuple(map(torch.cat, zip(*map(networks.perceptual.features, img.split(1)), strict=True))),
         log_gender=row_by_row(networks.gender, img),

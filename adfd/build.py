@@ -22,7 +22,7 @@ from adfd.editing import Edit
 from adfd.errors import AdfdError
 from adfd.methods.guided import Path as AgePath
 from adfd.methods.guided import Search, guided_anchors
-from adfd.models.networks import Networks
+from adfd.models.networks import REMEDY, Networks
 from adfd.people import People, photographed_people, portrait, synthetic_people
 from adfd.photos import find_photos
 from adfd.preparing import write_table
@@ -72,8 +72,11 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     check(cfg)
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)
-    persons = people(cfg)
+    settings(cfg.prepare)
     stack, ranks = networks(cfg), fabric(cfg)
+    if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
+        raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
+    persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     return Edit(
         networks=stack,
@@ -85,6 +88,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
             rows.stop,
             age,
             cfg.render_batch_size,
+            cfg.age_image,
             (path, search) if cfg.method.get("anchor") == "guided" else None,
         ),
         method=function,
@@ -109,10 +113,11 @@ def _anchors(
     last: int,
     age: float,
     batch_size: int,
+    age_image: str,
     guidance: tuple[AgePath, Search] | None,
 ) -> Anchors:
-    anchors = transformed_anchors(stack, sources[first:last], age, batch_size)
-    return guided_anchors(stack, anchors, *guidance, batch_size) if guidance else anchors
+    anchors = transformed_anchors(stack, sources[first:last], age, batch_size, age_image)
+    return guided_anchors(stack, anchors, *guidance, batch_size, age_image) if guidance else anchors
 
 
 def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:
@@ -151,6 +156,8 @@ def check(cfg: DictConfig) -> None:
         raise AdfdError(f"logger.every_n_steps must be at least 1, got {cfg.logger.every_n_steps}")
     if cfg.logger.mode not in tracking.MODES:
         raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
+    if cfg.age_image not in ("pooled", "full"):
+        raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
     if cfg.data.kind not in ("folder", "faces", "portrait"):
         raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
 
@@ -192,13 +199,16 @@ def _fabric(hardware: str) -> Fabric:
 def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
     model = plain(cfg.model)
-    return _networks(model["_target_"], model["channels"] if channels else None, fabric(cfg))
+    target = model.pop("_target_")
+    settings = {key: value for key, value in model.items() if key not in ("age_range", "anchor")}
+    settings |= {} if channels else {"channels": None}
+    return _networks(target, json.dumps(settings, sort_keys=True), fabric(cfg))
 
 
 @cache
-def _networks(target: str, channels: str | None, made: Fabric) -> Networks:
+def _networks(target: str, settings: str, made: Fabric) -> Networks:
     log.info("loading %s", target)
-    return made.to_device(get_method(target)(channels=channels))
+    return made.to_device(get_method(target)(**json.loads(settings)))
 
 
 def analysis(cfg: DictConfig) -> Callable:

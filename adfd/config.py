@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, Container, OmegaConf
 
 from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
@@ -70,6 +70,7 @@ class GuidedNode(MethodNode):
     path: Any = MISSING
     search: Any = MISSING
     batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -88,6 +89,26 @@ class ModelNode:
     channels: str | None = None
     age_range: list[float] = MISSING
     anchor: str = MISSING
+
+
+@dataclass
+class SamNode(ModelNode):
+    sam: str = MISSING
+    arcface: str = MISSING
+    dex: str = MISSING
+    alexnet: str | None = None
+    perceptual: str = MISSING
+    start: str = MISSING
+
+
+@dataclass
+class StyleGAN2Node(ModelNode):
+    generator: str = MISSING
+    judges: str = MISSING
+    arcface: str = MISSING
+    dex: str = MISSING
+    alexnet: str | None = None
+    perceptual: str = MISSING
 
 
 @dataclass
@@ -131,7 +152,7 @@ class PrepareConfig:
     """Root of `python -m adfd.prepare`."""
 
     paths: PathsNode = MISSING
-    model: ModelNode = MISSING
+    model: Any = MISSING
     data: DataNode = MISSING
     prepare: PrepareNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
@@ -142,7 +163,7 @@ class AnalyzeConfig:
     """Root of `python -m adfd.analyze`."""
 
     paths: PathsNode = MISSING
-    model: ModelNode = MISSING
+    model: Any = MISSING
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
     seed: int = MISSING
@@ -160,21 +181,32 @@ class EditConfig(PrepareConfig):
     logger: LoggerNode = MISSING
     target_age: Any = MISSING
     seed: int = MISSING
+    reference_compat: bool = MISSING
+    age_image: str = MISSING
     photos_per_batch: int = MISSING
     render_batch_size: int = MISSING
 
 
+def compat(published: Any, ours: Any, *, _root_: Container) -> Any:
+    """`${compat:published,ours}` in `conf/`: a value of the published run, and what we take unless asked for that."""
+    return published if OmegaConf.select(_root_, "reference_compat", default=False) else ours
+
+
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/` refers to."""
+    OmegaConf.register_new_resolver("compat", compat, replace=True)
     store = ConfigStore.instance()
     store.store(name="edit_schema", node=EditConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
-    for name, schema in {
+    methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,
         "diversify": DiversifyNode,
         "guided": GuidedNode,
-    }.items():
+    }
+    for name, schema in methods.items():
         store.store(group="schema/method", name=name, node=schema)
+    for name, schema in {"embedded": ModelNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
+        store.store(group="schema/model", name=name, node=schema)
     store.store(group="schema/analysis", name="correlation", node=CorrelationNode)

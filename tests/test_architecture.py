@@ -50,7 +50,7 @@ def test_libraries_stay_in_their_place(module: str) -> None:
     assert module == "adfd.tracking" or "wandb" not in roots
     assert module == "adfd.build" or "lightning" not in roots
     source = MODULES[module].read_text()
-    assert "torch.load" not in source
+    assert module == "adfd.models.checkpoints" or "torch.load" not in source
     assert "import pickle" not in source
     assert ".cuda(" not in source
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from adfd.anchors import Anchors
 from adfd.batching import row_by_row
 from adfd.errors import AdfdError
-from adfd.models.networks import Networks
+from adfd.models.networks import REMEDY, Networks
 from adfd.objective import LossWeights
 from adfd.refine import OnStep, Refinement, Sample, refine
 from adfd.seeding import Draws
@@ -57,7 +57,12 @@ def diversify(
 
 @torch.no_grad()
 def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Perturbation) -> Tensor:
-    """Codes `[M, C]` perturbed by the styles of latents `[M, 512]`: `[M, C]`."""
+    """Codes `[M, C]` perturbed by the styles of latents `[M, 512]`: `[M, C]`.
+
+    Raises AdfdError where the networks have no channel weights.
+    """
+    if networks.channels is None:
+        raise AdfdError(f"diversify needs channel weights, and {networks.name} has none; {REMEDY}")
     s = row_by_row(lambda z: networks.affine(networks.mapping(z)), z)
     if perturbation.center:
         s = s - networks.s_mean

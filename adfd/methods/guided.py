@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,12 +105,21 @@ SEARCHES = {"bracket": bracket, "published": published}
 
 @torch.no_grad()
 def guided(
-    networks: Networks, anchors: Anchors, draws: Draws, *, path: Path, search: Search, batch_size: int, on_step: OnStep
+    networks: Networks,
+    anchors: Anchors,
+    draws: Draws,
+    *,
+    path: Path,
+    search: Search,
+    batch_size: int,
+    on_step: OnStep,
+    age_image: str = "pooled",
 ) -> Iterator[Sample]:
     """The code on each person's age path at which the estimated age meets the target age.
 
     All searches move together, `batch_size` faces at a time. A sample holds the position nearest to the target age;
-    `converged` tells whether that is within the tolerance. `losses` has the position `alpha`, in years, and the age.
+    `converged` tells whether that is within the tolerance. `losses` has the position `alpha`, in years, and the age,
+    which is read on the pooled picture, or for `age_image` "full", as published, at full resolution.
     """
     codes = path_codes(networks, anchors, path)  # [n_samples, N, C]
     targets = [float(anchors.target_age[row]) for row in draws.rows]
@@ -120,7 +130,7 @@ def guided(
         active = list(alphas)[:batch_size]
         started = time.perf_counter()
         s = torch.stack([walk(codes[:, samples[i].row], targets[i], path, alphas[i]) for i in active])
-        ages = row_by_row(networks.age, networks.render(s, batch_size)).tolist()
+        ages = networks.render_aged(s, batch_size, age_image)[1].tolist()
         elapsed = (time.perf_counter() - started) / len(active)
         for i, code, age in zip(active, s, ages, strict=True):
             samples[i].seconds += elapsed
@@ -154,7 +164,9 @@ def _advance(
 
 
 @torch.no_grad()
-def guided_anchors(networks: Networks, anchors: Anchors, path: Path, search: Search, batch_size: int) -> Anchors:
+def guided_anchors(
+    networks: Networks, anchors: Anchors, path: Path, search: Search, batch_size: int, age_image: str = "pooled"
+) -> Anchors:
     """Anchors moved along their age paths to where they read the target age, as near as the search comes.
 
     For age transformers that miss the target age: what is refined is then held to the age that was asked for.
@@ -163,12 +175,13 @@ def guided_anchors(networks: Networks, anchors: Anchors, path: Path, search: Sea
     draws = Draws(rows, (0,) * len(rows), anchors.s.new_empty(len(rows), 0))
     latents = path_latents(networks, anchors, path)  # [n_samples, N, L, 512]
     w_plus = anchors.w_plus.clone()
-    found = guided(networks, anchors, draws, path=path, search=search, batch_size=batch_size, on_step=lambda *_: None)
+    settings: dict[str, Any] = {"path": path, "search": search, "batch_size": batch_size, "age_image": age_image}
+    found = guided(networks, anchors, draws, on_step=lambda *_: None, **settings)
     for sample in found:
         start = float(anchors.target_age[sample.row])
         if not sample.failure:
             w_plus[sample.row] = walk(latents[:, sample.row], start, path, sample.losses["alpha"])
-    return render_anchors(networks, anchors.sources, anchors.target_age, w_plus, batch_size)
+    return render_anchors(networks, anchors.sources, anchors.target_age, w_plus, batch_size, age_image)
 
 
 def path_latents(networks: Networks, anchors: Anchors, path: Path) -> Tensor:

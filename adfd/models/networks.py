@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from adfd.batching import row_by_row
 from adfd.channels import Channels
+from adfd.errors import AdfdError
 from adfd.pooling import pool
 from adfd.sources import Sources
 from adfd.stylespace import StyleSpace
+
+REMEDY = "make a channels file with: python -m adfd.analyze model=..., and set model.channels to it"
 
 
 class Generator(Protocol):
@@ -76,7 +79,9 @@ class Networks(nn.Module):
             self.register_buffer("s_mean", channels.s_mean)
         self.register_buffer("conv_mask", self.space.conv_mask)
         self.requires_grad_(False).eval()
-        self.to(memory_format=torch.channels_last)
+        for name, part in self.named_children():
+            if name != "transformer":  # its encoders run once a face: not worth a copy of the weights
+                part.to(memory_format=torch.channels_last)
 
     @property
     def name(self) -> str:
@@ -110,14 +115,46 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def transform(self, sources: Sources, target_age: Tensor) -> Tensor:
-        """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
-        assert self.transformer is not None, "networks without channel statistics can only be analysed"
+        """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years.
+
+        Raises AdfdError where the stack has no age transformer.
+        """
+        if self.transformer is None:
+            raise AdfdError(f"{self.name} has no age path; {REMEDY}")
         return self.transformer(sources, target_age)
+
+    @property
+    def has_encoder(self) -> bool:
+        """True where the stack reads latents off pictures; elsewhere photos are inverted by optimisation."""
+        return hasattr(self.transformer, "encode")
+
+    @torch.no_grad()
+    def encode(self, source: Tensor, target_age: Tensor | float) -> Tensor:
+        """`w_plus` `[N, L, 512]` of pictures `[N, 3, 256, 256]` at target ages in years, `[N]` or one for all.
+
+        Raises AdfdError where the stack has no encoder.
+        """
+        if not self.has_encoder:
+            raise AdfdError(f"{self.name} has no encoder; its latents of photos are made by python -m adfd.prepare")
+        return self.transformer.encode(source, target_age)  # type: ignore[union-attr, operator]
 
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
         return torch.cat([pool(self.synthesis(part)) for part in s.split(batch_size)])
+
+    @torch.no_grad()
+    def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
+        """Codes `[N, C]` to pooled images `[N, 3, 256, 256]` and the ages `[N]` read on their pictures.
+
+        `age_image` is "pooled", or "full": the picture at the generator's resolution, as published.
+        """
+        images, ages = [], []
+        for part in s.split(batch_size):
+            img = self.synthesis(part)
+            images.append(pool(img))
+            ages.append(row_by_row(self.age, img if age_image == "full" else images[-1]))
+        return torch.cat(images), torch.cat(ages)
 
     @torch.no_grad()
     def read(self, names: Sequence[str], img: Tensor, w_plus: Tensor) -> Sources:

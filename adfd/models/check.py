@@ -1,0 +1,88 @@
+"""Which files of weights are there and sound: `python -m adfd.models.check model=sam`, with paths where they differ.
+
+python -m adfd.models.check                                  the files of model=sam in pretrained_models/
+python -m adfd.models.check model=stylegan2 generator=PATH
+python -m adfd.models.check folder=/data/weights sam=/elsewhere/sam_ffhq_aging.pt
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from adfd.errors import AdfdError
+from adfd.models import sam
+from adfd.models.checkpoints import Checkpoint
+
+STACKS = {"sam": (sam.SAM, sam.ARCFACE, sam.DEX, sam.ALEXNET), "stylegan2": (sam.STYLEGAN2,)}
+READERS: dict[Checkpoint, Callable[[Path], Any]] = {
+    sam.SAM: sam.read_sam,
+    sam.ARCFACE: sam.read_arcface,
+    sam.DEX: sam.read_dex,
+    sam.ALEXNET: sam.read_alexnet,
+    sam.STYLEGAN2: sam.read_stylegan2,
+}
+FOLDER = Path(__file__).resolve().parents[2] / "pretrained_models"
+
+
+def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
+    """Where each file of a stack is looked for. Raises AdfdError for a setting that there is none of."""
+    model, folder = settings.pop("model", "sam"), Path(settings.pop("folder", FOLDER))
+    if model not in STACKS:
+        raise AdfdError(f"model must be one of {', '.join(STACKS)}, got {model}; the others come inside pip packages")
+    keys = [checkpoint.key for checkpoint in STACKS[model]]
+    for key in settings:
+        if key.removeprefix("model.") not in keys:
+            raise AdfdError(f"there is no setting {key}; there are model, folder, {', '.join(keys)}")
+    given = {key.removeprefix("model."): Path(value) for key, value in settings.items()}
+    paths = {}
+    for checkpoint in STACKS[model]:
+        default = folder / checkpoint.file
+        if checkpoint is sam.ALEXNET and not default.is_file():
+            default = sam.alexnet_path(None)
+        paths[checkpoint] = given.get(checkpoint.key, default)
+    return paths
+
+
+def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:
+    """Size of a file, and "ok" or what is wrong with it."""
+    if not path.is_file():
+        return "", f"missing: {checkpoint.what}, {checkpoint.size}, from {checkpoint.source}"
+    size = f"{path.stat().st_size / 1e6:.0f} MB"
+    try:
+        READERS[checkpoint](path)
+    except AdfdError as error:
+        return size, str(error).removeprefix(f"{path} ")
+    return size, "ok"
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; 0 where all files are sound, else 1."""
+    if bad := [argument for argument in arguments if "=" not in argument]:
+        print(__doc__ if bad[0] in ("-h", "--help") else f"error: expected key=value, got {bad[0]}")
+        return int(bad[0] not in ("-h", "--help"))
+    try:
+        paths = locate(dict(argument.split("=", 1) for argument in arguments))
+    except AdfdError as error:
+        print(f"error: {error}")
+        return 1
+    table = Table(box=box.SIMPLE)
+    for column in ("file", "looked for at", "size", "state"):
+        table.add_column(column, overflow="fold")
+    states = []
+    for checkpoint, path in paths.items():
+        size, state = verdict(checkpoint, path)
+        states.append(state)
+        table.add_row(checkpoint.key, str(path), size, state, style=None if state == "ok" else "red")
+    Console().print(table)
+    return int(any(state != "ok" for state in states))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""Files of PyTorch weights that a user downloads: found, read and put into networks, with one clear line where not."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adfd.errors import AdfdError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights that we may not ship: what it is, and where its authors publish it."""
+
+    key: str
+    """Its key in the `model` config."""
+    file: str
+    what: str
+    size: str
+    source: str
+
+    def describe(self, path: Path) -> str:
+        return f"{path} ({self.what}, {self.size}, from {self.source})"
+
+
+def find(paths: Mapping[Checkpoint, Path]) -> None:
+    """Raise AdfdError where files are missing, naming all of them, what they are and where to get them."""
+    missing = [(checkpoint, path) for checkpoint, path in paths.items() if not path.is_file()]
+    if missing:
+        listed = "; ".join(checkpoint.describe(path) for checkpoint, path in missing)
+        keys = ", ".join(f"model.{checkpoint.key}" for checkpoint, _ in missing)
+        count = "1 file of weights is" if len(missing) == 1 else f"{len(missing)} files of weights are"
+        raise AdfdError(f"{count} missing: {listed}; put them there or set {keys}")
+
+
+def read(path: Path) -> Any:
+    """What a file holds: tensors in plain containers, mapped into memory and not copied where its format allows.
+
+    Raises AdfdError saying why where the file is missing, empty, a web page, truncated, or no file of weights.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(512).lstrip()
+    except OSError as error:
+        raise AdfdError(f"{path} cannot be read: {error.strerror}") from error
+    if size == 0:
+        raise AdfdError(f"{path} is an empty file; download it again")
+    if start.startswith(b"<"):
+        raise AdfdError(
+            f"{path} is a web page, not weights: the file host's quota or confirmation page; download it in a browser"
+        )
+    zipped = start.startswith(b"PK")
+    if zipped and not zipfile.is_zipfile(path):
+        raise AdfdError(f"{path} is truncated: it ends after {size / 1e6:.1f} MB without its index; download it again")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # unpicklers raise whatever they like on other data
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0][:150]
+        raise AdfdError(
+            f"{path} is not a file of PyTorch weights, or truncated ({size / 1e6:.1f} MB: {reason}); download it again"
+        ) from error
+
+
+def entry(content: Any, key: str | None, path: Path) -> Any:
+    """`content[key]` of a file's content, or all of it without a key. Raises AdfdError where there is none."""
+    if not isinstance(content, Mapping) or (key is not None and key not in content):
+        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        expected = f"an entry {key}" if key else "a state dict"
+        raise AdfdError(f"{path} holds another network: expected {expected}, found {found}")
+    return content if key is None else content[key]
+
+
+def part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries under a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def fill(network: nn.Module, state: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+    """Make a file's tensors the network's parameters, without copying.
+
+    `prefix` stands before the network's keys in the file, for the message. Raises AdfdError with the first keys that
+    are missing, extra or misshapen.
+    """
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    misfits = {
+        "missing": [key for key in expected if key not in found],
+        "not expected": [key for key in state if key not in expected],
+        "of another shape": [
+            f"{key} {list(found[key])} instead of {list(expected[key])}"
+            for key in expected
+            if key in found and found[key] != expected[key]
+        ],
+    }
+    if any(misfits.values()):
+        reasons = [f"{some(prefix + key for key in keys)} {kind}" for kind, keys in misfits.items() if keys]
+        raise AdfdError(f"{path} holds another network, or one of another size: {'; '.join(reasons)}")
+    full = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    network.load_state_dict(full, assign=True)
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,40 @@
+"""LPIPS v0.1 with AlexNet, through the lpips package.
+
+(Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018.)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import lpips
+import torch
+from torch import Tensor, nn
+
+SLICES = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}
+"""Convolutions of torchvision's `features`, and their names in the package's network."""
+
+
+class LpipsAlex(nn.Module):
+    """LPIPS in two steps, so that one picture's features serve many comparisons; equal to the package's own."""
+
+    name = "lpips"
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision in the old way
+            self.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+
+    def features(self, img: Tensor) -> list[Tensor]:
+        """Unit-normalised features after each of AlexNet's five stages, of images `[N, 3, H, W]` in [-1, 1]."""
+        with torch.autocast(img.device.type, enabled=False):
+            maps = self.lpips.net(self.lpips.scaling_layer(img.float()))
+            return [lpips.normalize_tensor(x) for x in maps]
+
+    def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        """LPIPS `[N]` of two sets of features; 0 for the same picture."""
+        with torch.autocast(a[0].device.type, enabled=False):
+            stages = zip(self.lpips.lins, a, b, strict=True)
+            return torch.stack([lin((x - y).square()).mean(dim=(1, 2, 3)) for lin, x, y in stages]).sum(dim=0)

@@ -1,0 +1,228 @@
+"""`model=sam`: the paper's stack. StyleGAN2, SAM's encoders, DEX, ArcFace and LPIPS from files that the user downloads.
+
+The renames between the files' keys and ours are all here: `_` for the dash of DEX's file, and AlexNet's slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adfd.channels import Channels
+from adfd.errors import AdfdError
+from adfd.models import checkpoints, dlib_judges, ir_se50
+from adfd.models.age_path import LatentAgePath
+from adfd.models.arcface import ArcFace
+from adfd.models.checkpoints import Checkpoint
+from adfd.models.dex import VGG16, Dex
+from adfd.models.lpips_alex import SLICES, LpipsAlex
+from adfd.models.networks import Networks, Perceptual
+from adfd.models.psp import SamTransformer
+from adfd.models.stylegan2 import StyleGAN2, fold
+from adfd.stylespace import STYLEGAN2_CHANNELS
+
+README = "the README of github.com/yuval-alaluf/SAM"
+SAM = Checkpoint("sam", "sam_ffhq_aging.pt", "SAM's encoders and StyleGAN2", "2.3 GB", README)
+ARCFACE = Checkpoint(
+    "arcface",
+    "model_ir_se50.pth",
+    "ArcFace IR-SE50 of TreB1eN's InsightFace_Pytorch, the judge of identity",
+    "175 MB",
+    README,
+)
+DEX = Checkpoint("dex", "dex_age_classifier.pth", "DEX of Rothe et al. as VGG-16, the judge of age", "540 MB", README)
+ALEXNET = Checkpoint(
+    "alexnet",
+    "alexnet-owt-7be5be79.pth",
+    "AlexNet's ImageNet weights for LPIPS",
+    "244 MB",
+    "torchvision: python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\"; "
+    "model.perceptual=face_features does without",
+)
+STYLEGAN2 = Checkpoint(
+    "generator",
+    "stylegan2-ffhq-config-f.pt",
+    "StyleGAN2 FFHQ config F in PyTorch form",
+    "381 MB",
+    "the README of github.com/eladrich/pixel2style2pixel",
+)
+JUDGES = ("dlib", "sam")
+PERCEPTUALS = ("lpips", "face_features")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the networks; the defaults are those of the published files."""
+
+    resolution: int = 1024
+    channels: dict[int, int] = field(default_factory=lambda: STYLEGAN2_CHANNELS)
+    w_dim: int = 512
+    encoder: ir_se50.Stages = ir_se50.STAGES
+    arcface: ir_se50.Stages = ir_se50.STAGES
+    dex: tuple[tuple[int, int], ...] = VGG16
+    dex_hidden: int = 4096
+
+
+FFHQ = Architecture()
+
+
+def load_sam(
+    sam: Path | str,
+    arcface: Path | str,
+    dex: Path | str,
+    alexnet: Path | str | None = None,
+    channels: Path | str | None = None,
+    perceptual: str = "lpips",
+    start: str = "encoded",
+    device: torch.device | str = "cpu",
+    architecture: Architecture = FFHQ,
+) -> Networks:
+    """The paper's stack from its files, which are read strictly and mapped into memory.
+
+    `alexnet=None` takes AlexNet from torchvision's cache. `perceptual` is "lpips", or "face_features": the embedded
+    stack's distance, which needs no file and is reported under that name. `start` is "encoded", or "average" for the
+    codes of the published run (`SamTransformer`). `channels` is a file made by `adfd.analyze`; without one all but
+    diversify works. Raises AdfdError naming all missing files at once, or the file that is wrong
+    and why.
+    """
+    if perceptual not in PERCEPTUALS:
+        raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
+    paths = {SAM: Path(sam), ARCFACE: Path(arcface), DEX: Path(dex)}
+    if perceptual == "lpips":
+        paths[ALEXNET] = alexnet_path(alexnet)
+    checkpoints.find(paths)
+    generator, transformer = read_sam(paths[SAM], architecture, start)
+    networks = Networks(
+        generator=generator,
+        age=read_dex(paths[DEX], architecture),
+        identity=read_arcface(paths[ARCFACE], architecture),
+        gender=dlib_judges.load_gender(),
+        perceptual=load_perceptual(paths.get(ALEXNET)),
+        transformer=transformer,
+        channels=Channels.load(Path(channels), generator.name) if channels else None,
+    )
+    return networks.to(device)
+
+
+def load_stylegan2(
+    generator: Path | str,
+    judges: str = "dlib",
+    arcface: Path | str | None = None,
+    dex: Path | str | None = None,
+    alexnet: Path | str | None = None,
+    channels: Path | str | None = None,
+    perceptual: str = "face_features",
+    device: torch.device | str = "cpu",
+    architecture: Architecture = FFHQ,
+) -> Networks:
+    """A StyleGAN2 of its own, without SAM's encoders: the age path comes from `channels`, and photos are inverted.
+
+    `judges` of age and identity are "dlib" (inside pip packages) or "sam" (DEX and ArcFace, whose files are needed
+    then). The rest is as in `load_sam`; without `channels` the networks can only be analysed.
+    """
+    if judges not in JUDGES:
+        raise AdfdError(f"model.judges must be one of {', '.join(JUDGES)}, got {judges}")
+    if perceptual not in PERCEPTUALS:
+        raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
+    paths = {STYLEGAN2: Path(generator)}
+    if judges == "sam":
+        if not (arcface and dex):
+            raise AdfdError("model.judges=sam needs model.arcface and model.dex")
+        paths |= {ARCFACE: Path(arcface), DEX: Path(dex)}
+    if perceptual == "lpips":
+        paths[ALEXNET] = alexnet_path(alexnet)
+    checkpoints.find(paths)
+    made = read_stylegan2(paths[STYLEGAN2], architecture)
+    statistics = Channels.load(Path(channels), made.name) if channels else None
+    networks = Networks(
+        generator=made,
+        age=read_dex(paths[DEX], architecture) if judges == "sam" else dlib_judges.load_age(),
+        identity=read_arcface(paths[ARCFACE], architecture) if judges == "sam" else dlib_judges.load_identity(),
+        gender=dlib_judges.load_gender(),
+        perceptual=load_perceptual(paths.get(ALEXNET)),
+        transformer=LatentAgePath(statistics.age_year) if statistics else None,
+        channels=statistics,
+    )
+    return networks.to(device)
+
+
+def alexnet_path(alexnet: Path | str | None) -> Path:
+    """The given path, or the one in torchvision's cache."""
+    return Path(alexnet) if alexnet else Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET.file
+
+
+def load_perceptual(alexnet: Path | None) -> Perceptual:
+    """LPIPS with AlexNet's weights from a file; without one the face features of the embedded stack."""
+    return read_alexnet(alexnet) if alexnet else dlib_judges.FacePerceptual(dlib_judges.load_identity())
+
+
+def read_sam(path: Path, architecture: Architecture = FFHQ, start: str = "encoded") -> tuple[StyleGAN2, SamTransformer]:
+    """Generator and age transformer. Raises AdfdError where the file is of another form."""
+    content = checkpoints.read(path)
+    state = checkpoints.entry(content, "state_dict", path)
+    latent_avg = checkpoints.entry(content, "latent_avg", path)
+    decoder = checkpoints.part(state, "decoder.")
+    with torch.device("meta"):
+        generator = make_generator(architecture)
+        transformer = SamTransformer(generator.space.n_w_rows, architecture.w_dim, architecture.encoder, start)
+    encoders = {key: value for key, value in state.items() if not key.startswith("decoder.")}
+    checkpoints.fill(transformer, {**encoders, "latent_avg": latent_avg}, path)
+    fill_generator(generator, decoder, latent_avg.mean(dim=0), path, "decoder.")
+    return generator, transformer
+
+
+def read_stylegan2(path: Path, architecture: Architecture = FFHQ) -> StyleGAN2:
+    """The generator of a plain StyleGAN2 file. Raises AdfdError where the file is of another form."""
+    content = checkpoints.read(path)
+    state = checkpoints.entry(content, "g_ema", path)
+    latent_avg = checkpoints.entry(content, "latent_avg", path)
+    with torch.device("meta"):
+        generator = make_generator(architecture)
+    fill_generator(generator, state, latent_avg, path)
+    return generator
+
+
+def make_generator(architecture: Architecture) -> StyleGAN2:
+    name = f"stylegan2-ffhq-{architecture.resolution}"
+    return StyleGAN2(name, architecture.resolution, architecture.channels, architecture.w_dim)
+
+
+def fill_generator(generator: StyleGAN2, state: dict[str, Any], w_avg: Tensor, path: Path, prefix: str = "") -> None:
+    """Fill a generator from a file's entries, whose `prefix` is off, and set its mean latent `[512]`."""
+    checkpoints.fill(generator, fold(state), path, prefix)
+    generator.w_avg = w_avg.float().clone()
+
+
+def read_arcface(path: Path, architecture: Architecture = FFHQ) -> ArcFace:
+    with torch.device("meta"):
+        judge = ArcFace(architecture.arcface)
+    return _filled(judge, checkpoints.entry(checkpoints.read(path), None, path), path)
+
+
+def read_dex(path: Path, architecture: Architecture = FFHQ) -> Dex:
+    with torch.device("meta"):
+        judge = Dex(architecture.dex, architecture.dex_hidden)
+    state = checkpoints.entry(checkpoints.read(path), "state_dict", path)
+    return _filled(judge, {key.replace("-", "_"): value for key, value in state.items()}, path)
+
+
+def read_alexnet(path: Path) -> LpipsAlex:
+    """LPIPS on the convolutions of a torchvision AlexNet; its classifier is left alone."""
+    judge = LpipsAlex()
+    state = checkpoints.entry(checkpoints.read(path), None, path)
+    convolutions = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    for index, ours in SLICES.items():
+        for kind in ("weight", "bias"):
+            if f"features.{index}.{kind}" in convolutions:
+                convolutions[f"{ours}.{kind}"] = convolutions.pop(f"features.{index}.{kind}")
+    checkpoints.fill(judge.lpips.net, convolutions, path)
+    return judge
+
+
+def _filled(network: nn.Module, state: dict[str, Any], path: Path) -> Any:
+    checkpoints.fill(network, state, path)
+    return network

@@ -1,0 +1,243 @@
+"""StyleGAN2 in plain PyTorch operations, over a flat StyleSpace code.
+
+Module names are those of the PyTorch port of StyleGAN2 whose files SAM and most editing work use. (Karras et al.,
+"Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adfd import stylespace
+from adfd.errors import AdfdError
+
+GAIN = math.sqrt(2)
+"""Of the leaky ReLU; positive, so it may be applied before it, and is folded into what is added there."""
+MAPPING_LR = 0.01
+NOISES = ("stored", "random", "none")
+
+
+class PixelNorm(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class MappingLayer(nn.Linear):
+    def forward(self, w: Tensor) -> Tensor:
+        return F.leaky_relu(super().forward(w), 0.2) * GAIN
+
+
+class Kernel(nn.Module):
+    """A smoothing kernel `[4, 4]`, for features between pixels."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        tap = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        self.register_buffer("kernel", torch.outer(tap, tap) / tap.sum() ** 2 * 4)
+
+    def repeat(self, x: Tensor) -> Tensor:
+        """One copy for each channel of `x`, `[c, 1, 4, 4]`."""
+        return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+
+
+class Upsample(Kernel):
+    """Twice the size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.repeat(x), stride=2, padding=1, groups=x.shape[1])
+
+
+class Blur(Kernel):
+    """Smoothing behind a transposed convolution, one pixel less a side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.repeat(x), padding=1, groups=x.shape[1])
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style, and its outputs, where it demodulates, to unit variance.
+
+    This scales features instead of weights, which is the same: `conv(x, w * s) = conv(x * s, w)`. So all samples of a
+    batch share the weights, and neither a grouped convolution nor a gradient of the weights is needed.
+    """
+
+    def __init__(self, c_in: int, c_out: int, size: int, w_dim: int, up: bool = False, demodulate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, size, size))
+        self.modulation = nn.Linear(w_dim, c_in)
+        self.blur = Blur() if up else None
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        x = x * style[:, :, None, None]
+        if self.blur is None:
+            x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+        else:
+            x = self.blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2))
+        if self.demodulate:
+            power = F.linear(style.square(), self.weight.square().sum(dim=(2, 3)))  # [N, c_out]
+            x = x * (torch.rsqrt(power + 1e-8) * GAIN)[:, :, None, None]
+        return x
+
+
+class Noise(nn.Module):
+    """Strength of the noise of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class Bias(nn.Module):
+    """Bias of one layer, before its leaky ReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise `[1 or N, 1, h, w]`, bias and leaky ReLU 0.2."""
+
+    def __init__(self, c_in: int, c_out: int, w_dim: int, up: bool = False) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(c_in, c_out, 3, w_dim, up)
+        self.noise = Noise()
+        self.activate = Bias(c_out)
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
+        x = self.conv(x, style)
+        if noise is not None:
+            x = x.add_((self.noise.weight * noise).to(x.dtype))
+        return F.leaky_relu_(x.add_(self.activate.bias.to(x.dtype).view(-1, 1, 1)), 0.2)
+
+
+class ToRgb(nn.Module):
+    """Features to colours, on top of the picture of half the size; in full precision also under autocast."""
+
+    def __init__(self, c_in: int, w_dim: int, up: bool = True) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(c_in, 3, 1, w_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.upsample = Upsample() if up else None
+
+    def forward(self, x: Tensor, style: Tensor, img: Tensor | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            rgb = self.conv(x.float(), style.float()) + self.bias
+            return rgb if img is None or self.upsample is None else rgb + self.upsample(img)
+
+
+class StyleGAN2(nn.Module):
+    """Generator with `mapping(z) -> w`, `affine(w or w_plus) -> s`, `synthesis(s) -> img`.
+
+    `channels` gives the feature channels at each resolution (default: config F). Its parameters are those of the files
+    with the constants of equalised learning rates folded in: `fold` makes them of a file's.
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self,
+        name: str = "stylegan2-ffhq-1024",
+        resolution: int = 1024,
+        channels: dict[int, int] | None = None,
+        w_dim: int = 512,
+        n_mapping_layers: int = 8,
+    ) -> None:
+        super().__init__()
+        channels = channels or stylespace.STYLEGAN2_CHANNELS
+        self.name = name
+        self.resolution = resolution
+        self.w_dim = w_dim
+        self.space = stylespace.stylegan2(resolution, channels)
+        sizes = [2**i for i in range(3, int(math.log2(resolution)) + 1)]
+        self.style = nn.Sequential(PixelNorm(), *(MappingLayer(w_dim, w_dim) for _ in range(n_mapping_layers)))
+        self.input = nn.ParameterDict({"input": torch.randn(1, channels[4], 4, 4)})
+        self.conv1 = StyledConv(channels[4], channels[4], w_dim)
+        self.to_rgb1 = ToRgb(channels[4], w_dim, up=False)
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleList()
+        for size in sizes:
+            self.convs.append(StyledConv(channels[size // 2], channels[size], w_dim, up=True))
+            self.convs.append(StyledConv(channels[size], channels[size], w_dim))
+            self.to_rgbs.append(ToRgb(channels[size], w_dim))
+        self.noises = nn.Module()
+        for i, size in enumerate([4, *(size for size in sizes for _ in range(2))]):
+            self.noises.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
+        self.register_buffer("w_avg", torch.zeros(w_dim, device="cpu"), persistent=False)
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Gaussian latents `[N, 512]` to `w` `[N, 512]`, without truncation."""
+        return self.style(z)
+
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """Pull `w` towards the mean face: psi 1 leaves it, 0 gives the mean."""
+        return self.w_avg.lerp(w, psi)
+
+    def affine(self, w: Tensor) -> Tensor:
+        """`w` `[N, 512]` or `w_plus` `[N, L, 512]` to a StyleSpace code `s` `[N, C]`."""
+        w_plus = w if w.ndim == 3 else w[:, None].expand(-1, self.space.n_w_rows, -1)
+        layers = zip(self.space.layers, self._modulations(), strict=True)
+        return self.space.join([modulation(w_plus[:, layer.w_row]) for layer, modulation in layers])
+
+    def synthesis(self, s: Tensor, noise: str = "stored", rng: torch.Generator | None = None) -> Tensor:
+        """StyleSpace codes `[N, C]` to images `[N, 3, H, H]`, in [-1, 1] but for an overshoot.
+
+        `noise` is "stored" (the file's, the same for all), "random" (drawn from `rng`, each sample's own) or "none".
+        Raises AdfdError for another.
+        """
+        if noise not in NOISES:
+            raise AdfdError(f"noise must be one of {', '.join(NOISES)}, got {noise}")
+        styles = self.space.split(s)
+        x = self.input["input"].expand(len(s), -1, -1, -1)
+        x = self.conv1(x, styles[0], self._noise(0, x, noise, rng))
+        img = self.to_rgb1(x, styles[1])
+        for i, to_rgb in enumerate(self.to_rgbs):
+            up, conv, rgb = styles[3 * i + 2 : 3 * i + 5]
+            x = self.convs[2 * i](x, up, self._noise(2 * i + 1, x, noise, rng))
+            x = self.convs[2 * i + 1](x, conv, self._noise(2 * i + 2, x, noise, rng))
+            img = to_rgb(x, rgb, img)
+        return img
+
+    def _modulations(self) -> list[nn.Linear]:
+        """The affine map of every style layer, in the order of `space`."""
+        layers: list[Any] = [self.conv1, self.to_rgb1]
+        for i, to_rgb in enumerate(self.to_rgbs):
+            layers += [self.convs[2 * i], self.convs[2 * i + 1], to_rgb]
+        return [layer.conv.modulation for layer in layers]
+
+    def _noise(self, i: int, x: Tensor, noise: str, rng: torch.Generator | None) -> Tensor | None:
+        if noise == "none":
+            return None
+        stored: Tensor = self.noises.get_buffer(f"noise_{i}")
+        if noise == "stored":
+            return stored
+        drawn = torch.randn(len(x), *stored.shape[1:], generator=rng, device=rng.device if rng else x.device)
+        return drawn.to(x.device)
+
+
+def fold(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of a file with the constants of equalised learning rates, and GAIN, multiplied in; new tensors.
+
+    Mapping layers are trained at a hundredth of the learning rate. The port's convolutions have an axis for the sample,
+    `[1, c_out, c_in, k, k]`, which goes.
+    """
+
+    def constant(key: str, value: Tensor) -> float:
+        if key.startswith("style."):
+            return MAPPING_LR / math.sqrt(value.shape[1]) if key.endswith("weight") else MAPPING_LR
+        if key.endswith("modulation.weight"):
+            return 1 / math.sqrt(value.shape[1])
+        if key.endswith("conv.weight"):
+            return 1 / math.sqrt(value[0].numel())
+        return GAIN if key.endswith(("activate.bias", "noise.weight")) else 1.0
+
+    state = {key: value.squeeze(0) if value.ndim == 5 else value for key, value in state.items()}
+    return {key: value * constant(key, value) for key, value in state.items()}
