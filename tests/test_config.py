@@ -105,6 +105,7 @@ def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
         (["loss.aging=-1"], "loss.aging must be a number of at least 0, got -1"),
         (["refine.lr=0"], "refine.lr must be positive"),
         (["prepare.steps=0"], "prepare.steps must be at least 1"),
+        (["age_image=half"], "age_image must be pooled or full, got half"),
         (["photos_per_batch=0"], "photos_per_batch must be at least 1"),
         (["logger.mode=live"], "logger.mode must be one of online, offline, disabled, got live"),
         (["logger.every_n_steps=0"], "logger.every_n_steps"),
@@ -144,3 +145,39 @@ def test_named_ages_yield_to_the_command_line() -> None:
 
 def test_conf_lies_in_the_checkout() -> None:
     assert (Path(config.CONF) / "edit.yaml").is_file()
+
+
+def test_reference_compat_restores_the_published_run_and_yields_to_the_command_line() -> None:
+    def deviations(*overrides: str) -> tuple:
+        cfg = composed("model=sam", *overrides)
+        build.plain(cfg)
+        refine = build.settings(cfg.refine)
+        return (
+            (cfg.age_image, cfg.model.start, cfg.method.anchor, cfg.method.perturbation.center, cfg.search.kind),
+            (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
+        )
+
+    ours = ("pooled", "encoded", "transform", True, "bracket"), ("best", 0.05, 50, 7, 1e-4)
+    published = ("full", "average", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
+    assert deviations() == ours
+    assert deviations("reference_compat=true") == published
+    assert deviations("reference_compat=true", "refine=published", "search=published") == published
+    assert deviations("reference_compat=true", "refine.max_steps=5")[1][:3] == ("last_moved", 0.01, 5)
+    assert deviations("reference_compat=true", "age_image=pooled")[0][0] == "pooled"
+    for model in ("mobile", "stylegan2"):
+        assert composed(f"model={model}", "reference_compat=true").method.anchor == "transform"
+        assert composed(f"model={model}").method.anchor == "guided"
+    with pytest.raises(HydraException):
+        composed("reference_compat=perhaps")
+
+
+@pytest.mark.parametrize("stage", ["edit", "prepare", "analyze"])
+@pytest.mark.parametrize("model", ["mobile", "tiny", "sam", "stylegan2"])
+def test_every_model_composes_in_every_stage_with_keys_of_its_own(stage: str, model: str) -> None:
+    cfg = composed(f"model={model}", stage=stage)
+    assert build.plain(cfg)["model"]["channels"] == (None if model in ("sam", "stylegan2") else cfg.model.channels)
+    with pytest.raises(HydraException):
+        composed(f"model={model}", "model.sma=PATH", stage=stage)
+    if model != "sam":
+        with pytest.raises(HydraException):
+            composed(f"model={model}", "model.sam=PATH", stage=stage)

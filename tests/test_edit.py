@@ -275,3 +275,15 @@ def test_wrong_channels_file_is_one_line(run_stage: Run, capfd: pytest.CaptureFi
     with pytest.raises(SystemExit):
         run_stage(*FACES, "model.channels=adfd/data/mobilestylegan-ffhq-1024.npz")
     assert "was made for generator mobilestylegan-ffhq-1024, not tiny-0" in capfd.readouterr().err
+
+
+def test_what_a_stack_lacks_is_one_line(run_stage: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Missing files, or no channels file where the method needs one."""
+    with pytest.raises(SystemExit):
+        run_stage("model=sam", f"paths.root={tmp_path}", "data=faces", directory="missing")
+    reason = json.loads((tmp_path / "missing" / "summary.json").read_text())["reason"]
+    assert reason.startswith(f"4 files of weights are missing: {tmp_path}/pretrained_models/sam_ffhq_aging.pt")
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "model.channels=null", directory="channels")
+    reason = json.loads((tmp_path / "channels" / "summary.json").read_text())["reason"]
+    assert reason.startswith("model.channels has no value, and this method needs a channels file; make a channels file")

@@ -19,12 +19,14 @@ from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.methods.diversify import Perturbation, perturb
 from adfd.models import check, checkpoints, load_sam, load_stylegan2
+from adfd.models import networks as networks_module
 from adfd.models.arcface import ArcFace
 from adfd.models.dex import Dex
 from adfd.models.networks import Networks
 from adfd.models.psp import SamTransformer
 from adfd.models.sam import Architecture, make_generator, read_alexnet, read_arcface, read_dex, read_sam
 from adfd.models.stylegan2 import StyleGAN2, fold
+from adfd.pooling import pool
 from adfd.sources import Sources
 
 SMALL = Architecture(
@@ -107,6 +109,34 @@ def test_the_stack_has_the_shape_of_the_others(sam: Networks) -> None:
     assert sam.perceptual.name == "lpips"
     sources = Sources(("a", "b"), source, w_plus, ages, embedding)
     assert torch.allclose(sam.transform(sources, torch.tensor([30.0, 80.0])), mixed, atol=1e-5)
+
+
+def test_sam_adds_to_the_source_s_latent_and_the_published_codes_to_the_mean(
+    sam: Networks, small_files: dict[str, Path]
+) -> None:
+    source = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    average = load(small_files, start="average").encode(source, 30)
+    read = sam.transformer.pretrained_encoder(source)
+    assert torch.allclose(sam.encode(source, 30), average + read, atol=1e-5)
+
+
+class SizeJudge(torch.nn.Module):
+    """Reads the width of a picture as its age."""
+
+    def forward(self, img: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(img),), float(img.shape[-1]))
+
+
+def test_ages_are_read_on_the_pooled_or_the_full_picture(
+    small_files: dict[str, Path], codes: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks_module, "pool", lambda img: pool(img, 16))
+    sam = load(small_files)
+    sam.age = SizeJudge()
+    for kind, width in (("full", 64), ("pooled", 16)):
+        pooled, ages = sam.render_aged(codes, 2, kind)
+        assert torch.allclose(pooled, sam.render(codes), atol=1e-4)
+        assert ages.tolist() == [width] * 3
 
 
 def test_only_stacks_with_an_encoder_encode(tiny: Networks) -> None:

@@ -41,13 +41,10 @@ def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
         if key.removeprefix("model.") not in keys:
             raise AdfdError(f"there is no setting {key}; there are model, folder, {', '.join(keys)}")
     given = {key.removeprefix("model."): Path(value) for key, value in settings.items()}
-    paths = {}
-    for checkpoint in STACKS[model]:
-        default = folder / checkpoint.file
-        if checkpoint is sam.ALEXNET and not default.is_file():
-            default = sam.alexnet_path(None)
-        paths[checkpoint] = given.get(checkpoint.key, default)
-    return paths
+    defaults = {checkpoint: folder / checkpoint.file for checkpoint in STACKS[model]}
+    if sam.ALEXNET in defaults:
+        defaults[sam.ALEXNET] = sam.alexnet_path(None, given.get("sam", defaults[sam.SAM]).parent)
+    return {checkpoint: given.get(checkpoint.key, path) for checkpoint, path in defaults.items()}
 
 
 def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:

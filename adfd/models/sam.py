@@ -83,17 +83,17 @@ def load_sam(
 ) -> Networks:
     """The paper's stack from its files, which are read strictly and mapped into memory.
 
-    `alexnet=None` takes AlexNet from torchvision's cache. `perceptual` is "lpips", or "face_features": the embedded
-    stack's distance, which needs no file and is reported under that name. `start` is "encoded", or "average" for the
-    codes of the published run (`SamTransformer`). `channels` is a file made by `adfd.analyze`; without one all but
-    diversify works. Raises AdfdError naming all missing files at once, or the file that is wrong
-    and why.
+    `alexnet=None` takes AlexNet's file from torchvision's cache or beside SAM's. `perceptual` is "lpips", or
+    "face_features": the embedded stack's distance, which needs no file and is reported under that name. `start` is
+    "encoded", or "average" for the codes of the published run (`SamTransformer`). `channels` is a file made by
+    `adfd.analyze`; without one all but diversify works. Raises AdfdError naming all missing files at once, or the file
+    that is wrong and why.
     """
     if perceptual not in PERCEPTUALS:
         raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
     paths = {SAM: Path(sam), ARCFACE: Path(arcface), DEX: Path(dex)}
     if perceptual == "lpips":
-        paths[ALEXNET] = alexnet_path(alexnet)
+        paths[ALEXNET] = alexnet_path(alexnet, paths[SAM].parent)
     checkpoints.find(paths)
     generator, transformer = read_sam(paths[SAM], architecture, start)
     networks = Networks(
@@ -134,7 +134,7 @@ def load_stylegan2(
             raise AdfdError("model.judges=sam needs model.arcface and model.dex")
         paths |= {ARCFACE: Path(arcface), DEX: Path(dex)}
     if perceptual == "lpips":
-        paths[ALEXNET] = alexnet_path(alexnet)
+        paths[ALEXNET] = alexnet_path(alexnet, paths[STYLEGAN2].parent)
     checkpoints.find(paths)
     made = read_stylegan2(paths[STYLEGAN2], architecture)
     statistics = Channels.load(Path(channels), made.name) if channels else None
@@ -150,9 +150,12 @@ def load_stylegan2(
     return networks.to(device)
 
 
-def alexnet_path(alexnet: Path | str | None) -> Path:
-    """The given path, or the one in torchvision's cache."""
-    return Path(alexnet) if alexnet else Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET.file
+def alexnet_path(alexnet: Path | str | None, folder: Path) -> Path:
+    """The given path, or torchvision's file in the folder of the other weights, or in torchvision's cache."""
+    if alexnet:
+        return Path(alexnet)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET.file
+    return cached if cached.is_file() else folder / ALEXNET.file
 
 
 def load_perceptual(alexnet: Path | None) -> Perceptual:
