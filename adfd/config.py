@@ -124,6 +124,7 @@ class PathsNode:
     root: str = str(CHECKOUT)
     output_dir: str = MISSING
     prepared_dir: str = MISSING
+    channels_dir: str = MISSING
 
 
 @dataclass

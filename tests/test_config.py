@@ -27,6 +27,7 @@ GROUPS = (
     "experiment",
     "debug",
     "prepare",
+    "channels",
 )
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
 

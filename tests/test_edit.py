@@ -245,3 +245,18 @@ def test_wrong_channels_file_is_one_line(run_stage: Run, capfd: pytest.CaptureFi
     with pytest.raises(SystemExit):
         run_stage(*FACES, "model.channels=adfd/data/mobilestylegan-ffhq-1024.npz")
     assert "was made for generator mobilestylegan-ffhq-1024, not tiny-0" in capfd.readouterr().err
+
+
+def test_fitted_channels_are_those_of_the_last_analysis(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "method=transform", "channels=fitted", directory="early")
+    assert "tiny-0.npz does not exist; make one with: python -m adfd.analyze" in capfd.readouterr().err
+    run_stage("analysis.n_samples=50", stage="analyze", directory="a")
+    build._networks.cache_clear()
+    run = run_stage(*FACES, "method=transform", "channels=fitted")
+    assert {row["status"] for row in rows_of(run)} == {"ok"}
+    with pytest.raises(SystemExit):
+        run_stage(
+            *FACES, "channels=published", "model.channels=tests/golden/reference_channels.pkl", directory="published"
+        )
+    assert "was made for generator stylegan2-ffhq-1024, not tiny-0" in capfd.readouterr().err
