@@ -225,4 +225,4 @@ def _people(chosen: str, made: Networks, ranks: Fabric) -> People:
         return synthetic_people(made, data["seeds"][share], data["psi"])
     cache = Path(parts["paths"]["prepared_dir"])
     photos = [portrait(cache)] if data["kind"] == "portrait" else find_photos(Path(data["path"]))
-    return photographed_people(made, photos[share], settings(parts["prepare"]), cache)
+    return photographed_people(made, photos, settings(parts["prepare"]), cache, share)
