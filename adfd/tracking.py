@@ -20,6 +20,7 @@ class Tracker(Protocol):
 
     def log(self, metrics: dict[str, float]) -> None: ...
     def sheet(self, name: str, path: Path) -> None: ...
+    def video(self, name: str, path: Path) -> None: ...
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None: ...
 
 
@@ -39,6 +40,9 @@ class CsvTracker:
         self._point += 1
 
     def sheet(self, name: str, path: Path) -> None:
+        pass
+
+    def video(self, name: str, path: Path) -> None:
         pass
 
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
@@ -88,6 +92,9 @@ class WandbTracker:
 
     def sheet(self, name: str, path: Path) -> None:
         self._run.log({f"sheets/{name}": wandb.Image(str(path))})
+
+    def video(self, name: str, path: Path) -> None:
+        self._run.log({f"animations/{name}": wandb.Video(str(path), format=path.suffix[1:])})  # type: ignore[arg-type]
 
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
         if rows:
