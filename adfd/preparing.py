@@ -237,9 +237,9 @@ def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> st
 
 
 @torch.no_grad()
-def _encode(img: Tensor, networks: Networks) -> Tensor:
+def _encode(img: Tensor, networks: Any) -> Tensor:
     """What an encoding stack takes for a face `[1, 3, 256, 256]` as it is: `w_plus` `[L, 512]`."""
-    return networks.encode(img, networks.age(img))[0]  # type: ignore[operator]
+    return networks.encode(img, networks.age(img))[0]
 
 
 def _keep_crop(crop: Image.Image, path: Path) -> None:
