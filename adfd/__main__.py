@@ -30,7 +30,8 @@ def edit(cfg: DictConfig) -> None:
         run.save_summary({"status": "failed", "reason": describe(error)})
         raise
     summary = job.everybody(target_ages)
-    tables.show_run(run, summary)
+    if summary:
+        tables.show_run(run, summary)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, get_method, instantiate
-from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from adfd import tracking
@@ -31,6 +30,9 @@ from adfd.photos import find_photos
 from adfd.preparing import write_table
 from adfd.runs import RunDirectory, config_hash
 from adfd.sources import Sources
+
+if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
+    from lightning.fabric import Fabric
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +89,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     if "references" in cfg.method:
         find_photos(Path(plain(cfg)["method"]["references"]))  # what is missing shows before minutes of inversion
     persons = people(cfg)
-    write_table(persons.faces, run.path / "photos.csv")
-    stack = networks(cfg)
+    stack, ranks = networks(cfg), fabric(cfg)
+    write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     others = references(cfg)
     if others:
         write_table(others.faces, run.path / "references.csv")
@@ -115,7 +117,9 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         trackers=trackers(cfg, run),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
-        precision=fabric(cfg).autocast,
+        precision=ranks.autocast,
+        wait_for_ranks=ranks.barrier,
+        first_rank=ranks.is_global_zero,
         animation=moving,
         references=others.sources.names if others else (),
     )

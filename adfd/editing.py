@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import shutil
@@ -52,28 +53,36 @@ class Edit:
     photos_per_batch: int
     every_n_steps: int
     precision: Callable[[], AbstractContextManager]
+    wait_for_ranks: Callable[[], object]
+    first_rank: bool
     animation: Animation
     references: tuple[str, ...] = ()
     """The reference photo of each output, where the method mixes references in."""
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
-        """Edit everybody at every age and return the summary. What fails is a row with its reason; the rest goes on."""
+        """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
+
+        What fails is a row with its reason; the rest goes on.
+        """
         started, status, n = time.perf_counter(), "failed", len(self.people.sources)
+        summary: dict[str, Any] = {}
         try:
             with self.precision(), logging_redirect_tqdm():
                 for target_age in target_ages:
                     for first in range(0, n, self.photos_per_batch):
                         self.batch(slice(first, min(first + self.photos_per_batch, n)), target_age)
                 if len(target_ages) > 1:
-                    for photo in self.people.sources.names:
-                        self._lifespan(photo, target_ages)
+                    self._lifespans(sorted(target_ages))
             status = "finished"
+            self.wait_for_ranks()
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            summary = self.summary(status, time.perf_counter() - started)
-            self.run.save_summary(summary)
+            if self.first_rank:
+                self.run.reload()  # with what other ranks wrote
+                summary = self.summary(status, time.perf_counter() - started)
+                self.run.save_summary(summary)
             for tracker in self.trackers:
                 tracker.finish(summary, self.run.rows, exit_code=int(status != "finished"))
         return summary
@@ -93,6 +102,8 @@ class Edit:
             if wanted:
                 self._make(self.anchors(rows, target_age), wanted, target_age)
         except Exception as error:
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise  # nothing more can be written, not even this failure
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
                 for row in range(rows.start, rows.stop):
@@ -109,8 +120,7 @@ class Edit:
         """Run the method and write every sample as it finishes."""
         for row in {row for row, _ in wanted}:
             self._save_references(anchors, row, target_age)
-        draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim)
-        draws = type(draws)(draws.rows, draws.outputs, draws.z.to(self.networks.device))
+        draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim).to(self.networks.device)
         refinement = getattr(self.method, "keywords", {}).get("refinement")
         expected = refinement.max_steps + 1 if refinement else 1
         title = f"{self.method_name} at {target_age:g}"
@@ -254,20 +264,21 @@ class Edit:
         for tracker in self.trackers:
             tracker.sheet(name, path)
 
-    def _lifespan(self, photo: str, target_ages: list[float]) -> None:
-        """All ages of one photo side by side, where there is one output of each; and in motion, output by output."""
-        by_age = [(age, self.outputs(photo, age)) for age in sorted(target_ages)]
-        if self.n_outputs == 1:
-            self._strip(photo, [row for _, rows in by_age for row in rows])
-        if not self.animation.formats:
-            return
-        for output in range(self.n_outputs):
-            name = photo if self.n_outputs == 1 else f"{photo}_{output}"
-            codes = [f"{photo}_age{age:g}_{output}" for age, rows in by_age if output in [r["output"] for r in rows]]
-            try:
-                self._animate(name, codes)
-            except Exception as error:
-                log.exception("the animation of %s failed: %s", name, describe(error))
+    def _lifespans(self, target_ages: list[float]) -> None:
+        """All ages of each photo side by side, where there is one output of each; and in motion, output by output."""
+        lives = {photo: [self.outputs(photo, age) for age in target_ages] for photo in self.people.sources.names}
+        for photo, life in lives.items() if self.n_outputs == 1 else ():
+            self._strip(photo, [row for rows in life for row in rows])
+        for photo, life in lives.items() if self.animation.formats else ():
+            for output in range(self.n_outputs):
+                rows = [row for rows in life for row in rows if row["output"] == output]
+                name = photo if self.n_outputs == 1 else f"{photo}_{output}"
+                try:
+                    self._animate(name, [f"{photo}_age{row['target_age']:g}_{output}" for row in rows])
+                except Exception as error:
+                    if getattr(error, "errno", None) == errno.ENOSPC:
+                        raise
+                    log.exception("the animation of %s failed: %s", name, describe(error))
 
     def _strip(self, photo: str, rows: list[Row]) -> None:
         """The source and its outputs at all ages, youngest first, on one sheet."""

@@ -42,7 +42,7 @@ class RunDirectory:
             (path / folder).mkdir(parents=True, exist_ok=True)
         self._claim()
         end_line(path / "results.jsonl")
-        self._rows = {row_key(row): row for row in read_rows(path / "results.jsonl")}
+        self.reload()
 
     def _claim(self) -> None:
         """Mark the folder as this configuration's. Raises AdfdError where another one's results lie in it."""
@@ -51,6 +51,10 @@ class RunDirectory:
         if owner not in (None, self.id):
             raise AdfdError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
         mark.write_text(self.id)
+
+    def reload(self) -> None:
+        """Take in what lies in `results.jsonl`."""
+        self._rows = {row_key(row): row for row in read_rows(self.path / "results.jsonl")}
 
     @property
     def rows(self) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ class Draws:
     outputs: tuple[int, ...]
     z: Tensor
     """`[M, 512]`, Gaussian."""
+
+    def to(self, device: torch.device) -> Draws:
+        """The same draws with their latents on a device."""
+        return replace(self, z=self.z.to(device))
 
 
 def draw(seed: int, names: Sequence[str], wanted: Sequence[tuple[int, int]], dim: int) -> Draws:

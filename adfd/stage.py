@@ -32,7 +32,7 @@ def run(job: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     except KeyboardInterrupt:
         log.warning("interrupted; what was finished is in %s", HydraConfig.get().runtime.output_dir)
         sys.exit(INTERRUPTED)
-    except AdfdError as error:
+    except (AdfdError, OSError) as error:  # what the user can mend: OSErrors name the file and what is wrong with it
         if HydraConfig.get().mode == RunMode.RUN:
             raise CompactHydraException(f"error: {error}") from error
         log.error("%s", error)

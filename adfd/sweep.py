@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -34,7 +36,12 @@ MAX_SHEETS = 24  # a larger picture is no longer looked at
 
 
 class SweepSummary(Callback):
-    """Collects the jobs' summaries; the exit code is 1 where a job failed."""
+    """Collects the jobs' summaries, after every job in case it is the last; the exit code is 1 where a job failed."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            directory = Path(config.hydra.sweep.dir)
+            write_csv(directory / "sweep.csv", read_jobs(directory))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import wandb
-
 from adfd.errors import AdfdError
 from adfd.runs import Row, finite
 
@@ -68,6 +66,9 @@ class WandbTracker:
     ) -> None:
         if mode not in MODES:
             raise AdfdError(f"logger.mode must be one of {', '.join(MODES)}, got {mode}")
+        import wandb  # slow to import, and often not needed
+
+        self._wandb = wandb
         try:
             self._run = wandb.init(
                 dir=directory,
@@ -91,15 +92,15 @@ class WandbTracker:
         self._run.log(metrics)
 
     def sheet(self, name: str, path: Path) -> None:
-        self._run.log({f"sheets/{name}": wandb.Image(str(path))})
+        self._run.log({f"sheets/{name}": self._wandb.Image(str(path))})
 
     def video(self, name: str, path: Path) -> None:
-        self._run.log({f"animations/{name}": wandb.Video(str(path), format=path.suffix[1:])})  # type: ignore[arg-type]
+        self._run.log({f"animations/{name}": self._wandb.Video(str(path), format=path.suffix[1:])})  # type: ignore[arg-type]
 
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
         if rows:
             columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
             data = [[finite(row.get(str(column))) for column in columns] for row in rows]
-            self._run.log({"results": wandb.Table(columns=columns, data=data)})
+            self._run.log({"results": self._wandb.Table(columns=columns, data=data)})
         self._run.summary.update(finite(summary))
         self._run.finish(exit_code=exit_code)

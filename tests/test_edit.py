@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from PIL import Image
 
 from adfd import build, editing
+from adfd.runs import RunDirectory
 from tests.conftest import rows_of
 
 Run = Callable[..., Path]
@@ -131,6 +136,17 @@ def test_joblib_launcher_gives_the_same_rows(run_stage: Run) -> None:
     assert (other / "sweep.csv").exists()
 
 
+def test_two_ranks_share_the_photos_and_the_run(run_stage: Run, tmp_path: Path) -> None:
+    common = ("data=faces", "data.seeds=[1,2,3]", *SHORT, "method.n_outputs=1")
+    alone = comparable(rows_of(run_stage(*common)))
+    shared = tmp_path / "shared"
+    command = [sys.executable, "-m", "adfd", "model=tiny", "hardware=cpu", "hardware.devices=2", *common]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"hydra.run.dir={shared}"], check=True, capture_output=True, timeout=300, env=environment)
+    assert comparable(rows_of(shared)) == alone
+    assert json.loads((shared / "summary.json").read_text())["outputs"] == 3
+
+
 def test_started_again_a_run_keeps_what_is_done(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = (*FACES, "method.n_outputs=2")
     run = run_stage(*overrides)
@@ -169,6 +185,20 @@ def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypat
     assert rows["seed2"]["status"] == "ok"
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["outputs"], summary["failures"]) == ("finished", 1, 1)
+
+
+def test_full_disk_ends_the_run_with_one_line(
+    run_stage: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "images/seed1.png")
+
+    monkeypatch.setattr(RunDirectory, "save_image", full)
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "method.n_outputs=1")
+    error = capfd.readouterr().err
+    assert "error: [Errno 28] No space left on device: 'images/seed1.png'" in error
+    assert "Traceback" not in error
 
 
 def test_nan_is_a_row(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
