@@ -105,7 +105,7 @@ def test_animations_are_videos(run_stage: Callable[..., Path], monkeypatch: pyte
         if record.HasField("history"):
             logged |= items(record.history.item)
     for name in ("gif", "mp4"):
-        video = next(value for key, value in logged.items() if key.startswith(f"animations/seed1_{name}"))
-        kept = file.parent / "files" / video["path"] if isinstance(video, dict) else None
-        assert kept is None or kept.read_bytes() == (run / "animations" / f"seed1.{name}").read_bytes()
+        assert logged[f"animations/seed1_{name}._type"] == "video-file"
+        kept = file.parent / "files" / logged[f"animations/seed1_{name}.path"]
+        assert kept.read_bytes() == (run / "animations" / f"seed1.{name}").read_bytes()
     assert any(key.startswith("sheets/seed1_lifespan") for key in logged)
