@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from adfd import tracking
 from adfd.allocator import keep_freed_memory
 from adfd.anchors import Anchors, transformed_anchors
+from adfd.animation import Animation
 from adfd.editing import Edit
 from adfd.errors import AdfdError
 from adfd.methods.guided import Path as AgePath
 from adfd.methods.guided import Search, guided_anchors
+from adfd.methods.reference_mixing import check_strength, checked_layers, sams_layers
 from adfd.models.networks import REMEDY, Networks
 from adfd.people import People, photographed_people, portrait, synthetic_people
 from adfd.photos import find_photos
@@ -64,7 +66,18 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
         raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
     if (anchor := cfg.method.get("anchor", "transform")) not in ("guided", "transform"):
         raise AdfdError(f"method.anchor must be guided or transform, got {anchor}")
-    return n_outputs, settings({key: value for key, value in cfg.method.items() if key not in ("n_outputs", "anchor")})
+    if "strength" in cfg.method:
+        check_strength(cfg.method.strength)
+    made_here = ("n_outputs", "anchor", "references", "layers")
+    return n_outputs, settings({key: value for key, value in cfg.method.items() if key not in made_here})
+
+
+def animation(cfg: DictConfig) -> Animation:
+    """How the outputs of a photo become moving pictures. Raises AdfdError where there is only one target age."""
+    made: Animation = settings(cfg.animation)
+    if made.formats and len(ages := target_ages(cfg)) < 2:
+        raise AdfdError(f"animation needs at least two target ages, target_age is {ages[0]:g}; set target_age=[20,70]")
+    return made
 
 
 def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
@@ -72,12 +85,21 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     check(cfg)
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)
+    moving = animation(cfg)
     settings(cfg.prepare)
+    if "references" in cfg.method:
+        find_photos(Path(plain(cfg)["method"]["references"]))  # what is missing shows before minutes of inversion
     stack, ranks = networks(cfg), fabric(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
     persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
+    others = references(cfg)
+    if others:
+        write_table(others.faces, run.path / "references.csv")
+        layers = cfg.method.layers if cfg.method.layers is not None else sams_layers(stack.space)
+        function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
+        n_outputs = len(others.sources)
     return Edit(
         networks=stack,
         people=persons,
@@ -102,6 +124,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         precision=ranks.autocast,
         wait_for_ranks=ranks.barrier,
         first_rank=ranks.is_global_zero,
+        animation=moving,
+        references=others.sources.names if others else (),
     )
 
 
@@ -230,13 +254,22 @@ def people(cfg: DictConfig) -> People:
     return _people(json.dumps(parts, sort_keys=True), networks(cfg), fabric(cfg))
 
 
+def references(cfg: DictConfig) -> People | None:
+    """The people whose layers a method mixes in, all of them on every rank; None where it mixes none."""
+    if "references" not in cfg.method:
+        return None
+    parts = {key: plain(cfg)[key] for key in ("prepare", "model", "paths")}
+    parts["data"] = {"kind": "folder", "path": cfg.method.references}
+    return _people(json.dumps(parts, sort_keys=True), networks(cfg), None)
+
+
 @cache
-def _people(chosen: str, made: Networks, ranks: Fabric) -> People:
+def _people(chosen: str, made: Networks, ranks: Fabric | None) -> People:
     parts = json.loads(chosen)
-    share = slice(ranks.global_rank, None, ranks.world_size)
+    share = slice(ranks.global_rank, None, ranks.world_size) if ranks else slice(None)
     data = parts["data"]
     if data["kind"] == "faces":
         return synthetic_people(made, data["seeds"][share], data["psi"])
     cache = Path(parts["paths"]["prepared_dir"])
     photos = [portrait(cache)] if data["kind"] == "portrait" else find_photos(Path(data["path"]))
-    return photographed_people(made, photos[share], settings(parts["prepare"]), cache)
+    return photographed_people(made, photos, settings(parts["prepare"]), cache, share)

@@ -14,32 +14,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adfd import published_channels
 from adfd.errors import AdfdError
-from adfd.stylespace import StyleSpace
+from adfd.stylespace import StyleSpace, stylegan2
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Channel statistics of one generator over `n_samples` random faces at truncation `psi`."""
+    """Channel statistics of one generator over `n_samples` random faces at truncation `psi`.
+
+    Of the analysis behind the published coefficients nothing else is known: all the rest is None.
+    """
 
     generator: str
-    n_samples: int
-    n_pairs: int
-    seed: int
-    psi: float
+    n_samples: int | None
+    n_pairs: int | None
+    seed: int | None
+    psi: float | None
     coef_age: Tensor
     """`[C]`, 0..1: |Pearson r| of a channel with the estimated age."""
     coef_id: Tensor
     """`[C]`, 0..1: |Pearson r| of a channel's absolute difference with the identity distance, over random pairs."""
-    s_mean: Tensor
+    s_mean: Tensor | None
     """`[C]`"""
-    s_std: Tensor
+    s_std: Tensor | None
     """`[C]`"""
-    age_year: Tensor
+    age_year: Tensor | None
     """`[512]`: the step in W that adds one year to the age a linear model reads from `w`."""
-    age_r2: float
+    age_r2: float | None
     """Share of the variance of age that the linear model explains on held-out faces."""
 
     def save(self, path: Path) -> None:
@@ -49,8 +53,15 @@ class Channels:
 
     @classmethod
     def load(cls, path: Path, generator: str) -> Channels:
-        """Read an `.npz`. Raises AdfdError where it is missing, damaged, of another version or another generator."""
+        """Read an `.npz`, or the `.pkl` of the paper's code; a folder stands for the file of this generator in it.
+
+        Raises AdfdError where the file is missing, damaged, of another version or another generator.
+        """
         remedy = "make one with: python -m adfd.analyze"
+        if path.suffix == ".pkl":
+            return _published(path, generator)
+        if path.is_dir() or not path.suffix:
+            path = path / f"{generator}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
@@ -77,6 +88,27 @@ class Channels:
         conv = score[space.conv_mask]
         weights = (score - conv.min()) / (conv.max() - conv.min())
         return weights * space.conv_mask
+
+
+def _published(path: Path, generator: str) -> Channels:
+    """The published coefficients, 0 on the toRGB channels, which nobody analysed."""
+    space = stylegan2()
+    table = published_channels.read(path)
+    index = torch.from_numpy(table["index"].astype(np.int64))
+    if not torch.equal(index, space.conv_mask.nonzero()[:, 0]):
+        raise AdfdError(f"channels file {path} does not list the {int(space.conv_mask.sum())} convolution channels")
+    if generator != published_channels.GENERATOR:
+        raise AdfdError(
+            f"channels file {path} was made for generator {published_channels.GENERATOR}, not {generator}; "
+            "use channels=shipped, or channels=fitted after: python -m adfd.analyze"
+        )
+
+    def spread(values: np.ndarray) -> Tensor:
+        return torch.zeros(space.n_channels).index_copy(0, index, torch.from_numpy(values.astype(np.float32)))
+
+    coef_age, coef_id = spread(table["coef_age"]), spread(table["coef_id"])
+    unknown = dict.fromkeys(("n_samples", "n_pairs", "seed", "psi", "s_mean", "s_std", "age_year", "age_r2"))
+    return Channels(generator=generator, coef_age=coef_age, coef_id=coef_id, **unknown)
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
+from adfd.animation import Animation
 from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
 from adfd.preparing import PrepareSettings
@@ -40,6 +41,7 @@ PrepareNode = node(PrepareSettings)
 PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
+AnimationNode = node(Animation)
 
 
 @dataclass
@@ -54,6 +56,14 @@ class StyleMixingNode(MethodNode):
     anchor: str = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
+
+
+@dataclass
+class ReferenceMixingNode(MethodNode):
+    references: str = MISSING
+    anchor: str = MISSING
+    layers: list[int] | None = MISSING
+    strength: float = MISSING
 
 
 @dataclass
@@ -145,6 +155,7 @@ class PathsNode:
     root: str = str(CHECKOUT)
     output_dir: str = MISSING
     prepared_dir: str = MISSING
+    channels_dir: str = MISSING
 
 
 @dataclass
@@ -178,6 +189,7 @@ class EditConfig(PrepareConfig):
     refine: RefineNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]
+    animation: AnimationNode = MISSING  # type: ignore[valid-type]
     logger: LoggerNode = MISSING
     target_age: Any = MISSING
     seed: int = MISSING
@@ -202,6 +214,7 @@ def register() -> None:
     methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,
+        "reference_mixing": ReferenceMixingNode,
         "diversify": DiversifyNode,
         "guided": GuidedNode,
     }

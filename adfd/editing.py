@@ -19,13 +19,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd import progress
 from adfd.anchors import Anchors
+from adfd.animation import Animation, animate
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.objective import TERMS
 from adfd.people import People
 from adfd.pooling import pool
 from adfd.refine import Sample
-from adfd.runs import Row, RunDirectory, from_pil, mean, summarize
+from adfd.runs import Row, RunDirectory, atomic, from_pil, mean, summarize
 from adfd.seeding import draw, output_seed
 from adfd.sheets import Tile, render_sheet
 from adfd.tracking import Tracker
@@ -54,6 +55,9 @@ class Edit:
     precision: Callable[[], AbstractContextManager]
     wait_for_ranks: Callable[[], object]
     first_rank: bool
+    animation: Animation
+    references: tuple[str, ...] = ()
+    """The reference photo of each output, where the method mixes references in."""
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
         """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
@@ -67,6 +71,8 @@ class Edit:
                 for target_age in target_ages:
                     for first in range(0, n, self.photos_per_batch):
                         self.batch(slice(first, min(first + self.photos_per_batch, n)), target_age)
+                if len(target_ages) > 1:
+                    self._lifespans(sorted(target_ages))
             status = "finished"
             self.wait_for_ranks()
         except KeyboardInterrupt:
@@ -157,6 +163,7 @@ class Edit:
             "photo": photo,
             "output": output,
             "method": self.method_name,
+            "reference": self.references[output] if self.references else None,
             "target_age": target_age,
             "status": "failed",
             "reason": "",
@@ -246,12 +253,62 @@ class Edit:
         ]
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            tiles.append(Tile(self.run.path / row["image"], f"reads {row['age']:.1f} years", detail))
-        name = f"{photo}_age{target_age:g}"
+            heading = f"reads {row['age']:.1f} years" + (f", {row['reference'][:16]}" if self.references else "")
+            tiles.append(Tile(self.run.path / row["image"], heading, detail))
+        self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.method_name} at {target_age:g}", tiles)
+
+    def _save_sheet(self, name: str, title: str, tiles: list[Tile]) -> None:
         path = self.run.path / "sheets" / f"{name}.png"
-        render_sheet(f"{photo}, {self.method_name} at {target_age:g}", tiles).save(path)
+        with atomic(path) as stream:
+            render_sheet(title, tiles).save(stream, "PNG")
         for tracker in self.trackers:
             tracker.sheet(name, path)
+
+    def _lifespans(self, target_ages: list[float]) -> None:
+        """All ages of each photo side by side, where there is one output of each; and in motion, output by output."""
+        lives = {photo: [self.outputs(photo, age) for age in target_ages] for photo in self.people.sources.names}
+        for photo, life in lives.items() if self.n_outputs == 1 else ():
+            self._strip(photo, [row for rows in life for row in rows])
+        for photo, life in lives.items() if self.animation.formats else ():
+            for output in range(self.n_outputs):
+                rows = [row for rows in life for row in rows if row["output"] == output]
+                name = photo if self.n_outputs == 1 else f"{photo}_{output}"
+                try:
+                    self._animate(name, [f"{photo}_age{row['target_age']:g}_{output}" for row in rows])
+                except Exception as error:
+                    if getattr(error, "errno", None) == errno.ENOSPC:
+                        raise
+                    log.exception("the animation of %s failed: %s", name, describe(error))
+
+    def _strip(self, photo: str, rows: list[Row]) -> None:
+        """The source and its outputs at all ages, youngest first, on one sheet."""
+        if not rows:
+            return
+        source = self.run.path / f"images/{photo}_source.png"
+        tiles = [Tile(source, "source", f"reads {rows[0]['source_age']:.0f} years")]
+        for row in rows:
+            detail = f"reads {row['age']:.1f}, identity {row['id_similarity_source']:.2f}"
+            tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail))
+        self._save_sheet(f"{photo}_lifespan", f"{photo}, {self.method_name} over the ages", tiles)
+
+    def _animate(self, name: str, codes: list[str]) -> None:
+        """Write the animation through the codes of these names, unless it is there and no older than they are."""
+        if len(codes) < 2:
+            log.warning("no animation of %s: %d of its ages is there, two are needed", name, len(codes))
+            return
+        latents = [self.run.path / f"latents/{code}.npz" for code in codes]
+        target = self.run.path / "animations" / name
+        files = [target.with_name(f"{name}.{suffix}") for suffix in self.animation.formats]
+        newest = max(path.stat().st_mtime for path in latents)
+        if not all(file.exists() and file.stat().st_mtime >= newest for file in files):
+            s = torch.stack([self.run.load_latent(code) for code in codes]).to(self.networks.device)
+            total = (len(codes) - 1) * self.animation.frames_per_step + 1
+            with progress.bar(total=total, desc=f"animate {name}", unit="frame") as bar:
+                files = animate(self.networks, s, self.animation, target, on_frame=bar.update)
+            log.info("%s: %s", name, ", ".join(file.name for file in files))
+        for tracker in self.trackers:
+            for file in files:
+                tracker.video(f"{name}_{file.suffix[1:]}", file)
 
     @torch.inference_mode()
     def diversity(self) -> list[float]:

@@ -45,13 +45,18 @@ def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> Pe
     return People(networks.read([f"seed{seed}" for seed in seeds], img, w_plus))
 
 
-def photographed_people(networks: Networks, photos: Sequence[Path], settings: PrepareSettings, cache: Path) -> People:
-    """People from photos, prepared or found in the cache. Raises AdfdError where not one face can be used."""
-    faces = prepare(photos, networks, settings, cache)
+def photographed_people(
+    networks: Networks, photos: Sequence[Path], settings: PrepareSettings, cache: Path, share: slice = slice(None)
+) -> People:
+    """People from `photos[share]`, prepared or found in the cache, with names unique among all of `photos`.
+
+    Raises AdfdError where not one face can be used.
+    """
+    faces = prepare(photos, networks, settings, cache, share=share)
     ready = [face for face in faces if face.status == "ready"]
     if not ready:
         reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:5])
-        raise AdfdError(f"none of {len(photos)} photos can be used ({reasons})")
+        raise AdfdError(f"none of {len(faces)} photos can be used ({reasons})")
     return People(load_sources(ready, networks), tuple(faces))
 
 

@@ -8,11 +8,11 @@ import io
 import math
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from adfd.align import MIN_FACE_WIDTH, align, find_faces
+from adfd.align import MIN_FACE_WIDTH, align, find_faces, is_aligned
 from adfd.errors import AdfdError
 from adfd.invert import invert
 from adfd.models.networks import Networks
@@ -42,8 +42,8 @@ class PrepareSettings:
 
     faces: str
     """Which faces of a photo: "largest" or "all"."""
-    align: bool
-    """False where the photos are aligned square crops already and only need resizing."""
+    align: Any  # a union of bool and str is beyond OmegaConf
+    """True; False where the photos are aligned square crops already and only need resizing; auto to tell them apart."""
     size: int
     """Side of the crop, in px."""
     steps: int
@@ -58,6 +58,8 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.faces not in ("largest", "all"):
             raise AdfdError(f"prepare.faces must be largest or all, got {self.faces}")
+        if self.align not in (True, False, "auto"):
+            raise AdfdError(f"prepare.align must be auto, true or false, got {self.align}")
         for key, least in {"size": POOLED_SIZE, "steps": 1, "batch_size": 1}.items():
             if not getattr(self, key) >= least:
                 raise AdfdError(f"prepare.{key} must be at least {least}, got {getattr(self, key)}")
@@ -84,10 +86,12 @@ class PreparedFace:
     """"ready" or "skipped"."""
     reason: str = ""
     """Why it was skipped."""
+    aligned: bool = False
+    """True where the picture was taken for an aligned crop as it is."""
     crop: Path | None = None
     latents: Path | None = None
     id_similarity: float | None = None
-    """Readings of the inversion, None where skipped."""
+    """Readings of the inversion, None where skipped or encoded."""
     id_distance: float | None = None
     pixel_error: float | None = None
     perceptual: float | None = None
@@ -99,9 +103,18 @@ READINGS = ("id_similarity", "id_distance", "pixel_error", "perceptual")
 
 
 def prepare(
-    photos: Sequence[Path], networks: Networks, settings: PrepareSettings, cache: Path, *, progress: bool = True
+    photos: Sequence[Path],
+    networks: Networks,
+    settings: PrepareSettings,
+    cache: Path,
+    *,
+    share: slice = slice(None),
+    progress: bool = True,
 ) -> list[PreparedFace]:
-    """Align and invert the faces of `photos`; at least one record per photo, in their order.
+    """Align and invert the faces of `photos[share]`; at least one record per photo, in their order.
+
+    Names are unique among all of `photos`, so that every rank may take a share of its own. Where the networks have an
+    encoder nothing is inverted, and a record has no latents.
 
     A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
     depend on: one found there, whole, is not inverted again. Photos without a usable face are recorded as skipped. An
@@ -114,17 +127,17 @@ def prepare(
         raise AdfdError(f"cache folder {cache} cannot be made: {error.strerror}") from error
     show = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 30)
     faces: list[PreparedFace] = []
-    n_named: Counter[str] = Counter()
-    for photo in show(photos, desc="align", unit="photo", disable=not progress):
-        for crop in _crops(photo, settings):
-            n_named[photo.stem.casefold()] += 1
-            n = n_named[photo.stem.casefold()]
-            face = PreparedFace(photo.stem if n == 1 else f"{photo.stem}#{n}", photo, "ready")
+    encoded = getattr(networks, "has_encoder", False)
+    photo_names = unique_names(photos)
+    named = list(zip(photo_names, photos, strict=True))[share]
+    for name, photo in show(named, desc="align", unit="photo", disable=not progress):
+        for face_name, (crop, aligned) in zip(face_names(name, photo_names), _crops(photo, settings), strict=False):
+            face = PreparedFace(face_name, photo, "ready", aligned=aligned)
             if isinstance(crop, str):
                 face = replace(face, status="skipped", reason=crop)
             else:
                 folder = cache / _key(crop, networks, settings)
-                face = replace(face, crop=folder / "crop.png", latents=folder / "latents.npz")
+                face = replace(face, crop=folder / "crop.png", latents=None if encoded else folder / "latents.npz")
                 _keep_crop(crop, folder / "crop.png")
             faces.append(face)
 
@@ -141,18 +154,23 @@ def prepare(
 def load_sources(faces: Sequence[PreparedFace], networks: Networks) -> Sources:
     """The faces that are ready, as tensors on the networks' device, read by the judges.
 
-    Raises AdfdError where none is ready, or a file has been damaged since.
+    Latents are the inverted ones, or where there are none what the networks' encoder makes of a face at the age that is
+    read on it. Raises AdfdError where no face is ready, or a file has been damaged since.
     """
-    ready = [face for face in faces if face.crop and face.latents]
+    ready = [face for face in faces if face.crop]
     if not ready:
         reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:3])
         raise AdfdError(f"none of {len(faces)} photos has a usable face ({reasons})")
     parts = []
     for start in range(0, len(ready), READ_BATCH):
         batch = ready[start : start + READ_BATCH]
-        img = torch.cat([_load_crop(face.crop) for face in batch if face.crop])
-        w_plus = torch.stack([_load_w_plus(face.latents, networks) for face in batch if face.latents])
-        parts.append(networks.read([face.name for face in batch], img.to(networks.device), w_plus.to(networks.device)))
+        imgs = [_load_crop(face.crop).to(networks.device) for face in batch if face.crop]
+        latents = [face.latents for face in batch]
+        w_plus = [
+            _load_w_plus(path, networks).to(networks.device) if path else _encode(img, networks)
+            for path, img in zip(latents, imgs, strict=True)
+        ]
+        parts.append(networks.read([face.name for face in batch], torch.cat(imgs), torch.stack(w_plus)))
     return Sources.join(parts)
 
 
@@ -165,35 +183,63 @@ def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
     _write(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def _crops(photo: Path, settings: PrepareSettings) -> Iterator[Image.Image | str]:
-    """Crops of a photo's faces, or the reason why there is none."""
+def unique_names(photos: Sequence[Path]) -> list[str]:
+    """A name for every photo: its file name without suffix, followed by #2, #3 ... where that is taken.
+
+    Names that differ only in upper and lower case would be one file on some disks.
+    """
+    taken, names = {photo.stem.casefold() for photo in photos}, list[str]()
+    first = {photo.stem.casefold(): i for i, photo in reversed(list(enumerate(photos)))}
+    for i, photo in enumerate(photos):
+        name = photo.stem if first[photo.stem.casefold()] == i else next(_numbered(photo.stem, taken))
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def face_names(name: str, photo_names: Sequence[str]) -> Iterator[str]:
+    """Names for the faces of the photo `name`: its own, then that with #2, #3 ... where no photo has that name."""
+    yield name
+    yield from _numbered(name, {other.casefold() for other in photo_names})
+
+
+def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
+    return (f"{name}#{n}" for n in count(2) if f"{name}#{n}".casefold() not in taken)
+
+
+def _crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool]]:
+    """Crops of a photo's faces, or the reason why there is none; and whether the photo is taken as it is."""
     try:
         image = read_photo(photo)
     except AdfdError as error:
-        yield str(error)
+        yield str(error), False
         return
-    if not settings.align:
-        width, height = image.size
-        square = (settings.size, settings.size)
-        yield (
-            image.resize(square, Image.Resampling.LANCZOS)
-            if width == height
-            else (f"picture is {width} x {height} px; without alignment it must be a square crop")
-        )
-        return
-    found = find_faces(image)
-    if not found:
-        yield "no face found"
-    for face in found if settings.faces == "all" else found[:1]:
-        if face.width < MIN_FACE_WIDTH:
-            yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed"
-        else:
-            yield align(image, face.landmarks, settings.size)
+    width, height = image.size
+    found = find_faces(image) if settings.align else []
+    if not settings.align and width != height:
+        yield f"picture is {width} x {height} px; without alignment it must be a square crop", False
+    elif not settings.align or (settings.align == "auto" and any(is_aligned(image, f.landmarks) for f in found)):
+        yield image.resize((settings.size, settings.size), Image.Resampling.LANCZOS), True
+    elif not found:
+        yield "no face found", False
+    else:
+        for face in found if settings.faces == "all" else found[:1]:
+            if face.width < MIN_FACE_WIDTH:
+                yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed", False
+            else:
+                yield align(image, face.landmarks, settings.size), False
 
 
 def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:
-    inversion = (CACHE_VERSION, networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
-    return hashlib.sha256(repr(inversion).encode() + crop.tobytes()).hexdigest()
+    inversion = (networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
+    made_by = (CACHE_VERSION, *(("encoder", crop.size) if getattr(networks, "has_encoder", False) else inversion))
+    return hashlib.sha256(repr(made_by).encode() + crop.tobytes()).hexdigest()
+
+
+@torch.no_grad()
+def _encode(img: Tensor, networks: Any) -> Tensor:
+    """What an encoding stack takes for a face `[1, 3, 256, 256]` as it is: `w_plus` `[L, 512]`."""
+    return networks.encode(img, networks.age(img))[0]
 
 
 def _keep_crop(crop: Image.Image, path: Path) -> None:
@@ -221,7 +267,7 @@ def _invert(
 
 
 def _finish(face: PreparedFace, networks: Networks, cached: bool) -> PreparedFace:
-    if face.latents is None:
+    if face.latents is None:  # skipped, or left to the encoder
         return face
     arrays = _read_latents(face.latents, networks)
     if arrays is None:

@@ -5,7 +5,8 @@ steps.jsonl     losses and ages during refinement, every n steps
 photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
 latents/        the StyleSpace code of every output
-sheets/         one contact sheet per photo and age
+sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
+animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
 """
 
@@ -86,6 +87,10 @@ class RunDirectory:
     def save_latent(self, name: str, s: Tensor) -> None:
         with atomic(self.path / f"latents/{name}.npz") as stream:
             np.savez_compressed(stream, s=s.cpu().float().numpy())
+
+    def load_latent(self, name: str) -> Tensor:
+        with np.load(self.path / f"latents/{name}.npz") as file:
+            return torch.from_numpy(file["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         with atomic(self.path / "summary.json") as stream:

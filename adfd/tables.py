@@ -50,8 +50,9 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
 
 def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
     """What became of every photo."""
-    rows = [[f.name, f.status, f.id_distance, f.pixel_error, "yes" if f.cached else "", f.reason] for f in faces]
-    show("photos", ("photo", "status", "id distance", "pixel error", "from cache", "reason"), rows)
+    yes = {True: "yes", False: ""}
+    rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
+    show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)
     show_path("table", path)
 
 

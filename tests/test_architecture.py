@@ -51,7 +51,7 @@ def test_libraries_stay_in_their_place(module: str) -> None:
     assert module == "adfd.build" or "lightning" not in roots
     source = MODULES[module].read_text()
     assert module == "adfd.models.checkpoints" or "torch.load" not in source
-    assert "import pickle" not in source
+    assert module == "adfd.published_channels" or "pickle" not in roots
     assert ".cuda(" not in source
 
 

@@ -95,3 +95,16 @@ def test_analysis_does_not_depend_on_the_batch() -> None:
     ]
     assert torch.allclose(runs[0].coef_age, runs[1].coef_age, atol=1e-4)
     assert torch.allclose(runs[0].coef_id, runs[1].coef_id, atol=1e-4)
+
+
+def test_analysis_needs_only_a_generator_and_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = load_tiny(None)
+    networks.generator.name = "another"
+    made = correlation_analysis(networks, n_samples=10, n_pairs=10, psi=0.9, seed=0, batch_size=10)
+    assert made.generator == "another"
+
+
+def test_a_folder_stands_for_the_generators_file(tmp_path: Path) -> None:
+    assert Channels.load(SHIPPED_CHANNELS.parent, "tiny-0").generator == "tiny-0"
+    with pytest.raises(AdfdError, match=r"channels file .*absent/tiny-0\.npz does not exist; make one with"):
+        Channels.load(tmp_path / "absent", "tiny-0")

@@ -27,6 +27,8 @@ GROUPS = (
     "experiment",
     "debug",
     "prepare",
+    "channels",
+    "animation",
 )
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
 
@@ -44,14 +46,15 @@ def test_every_group_is_covered() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group: str, option: str) -> None:
-    cfg = composed(f"{group}={option}", *(["data.path=photos"] if option == "folder" else []))
+    needed = {"folder": ["data.path=photos"], "reference_mixing": ["method.references=photos"]}
+    cfg = composed(f"{group}={option}", *needed.get(option, []))
     build.plain(cfg)
     build.check(cfg)
     assert build.target_ages(cfg)
     n_outputs, method = build.method(cfg)
     assert n_outputs >= 1
     assert callable(method)
-    for node in (cfg.loss, cfg.refine, cfg.prepare):
+    for node in (cfg.loss, cfg.refine, cfg.prepare, cfg.animation):
         build.settings(node)
 
 
@@ -112,6 +115,13 @@ def test_typos_and_wrong_types_fail_while_composing(override: str) -> None:
         (["data.kind=video"], "data.kind must be folder, faces or portrait"),
         (["data=folder"], "data.path has no value; set it with data.path=..."),
         (["method=guided", "search.kind=magic"], "search.kind must be one of"),
+        (["method=reference_mixing"], "method.references has no value; set it with method.references=..."),
+        (["method=reference_mixing", "method.references=.", "method.strength=2"], "method.strength must lie in 0..1"),
+        (["prepare.align=perhaps"], "prepare.align must be auto, true or false, got perhaps"),
+        (["animation=mp4"], "animation needs at least two target ages, target_age is 70; set target_age=[20,70]"),
+        (["animation=mp4", "target_age=[2,3]", "animation.size=101"], "animation.size must be even and at least 64 px"),
+        (["animation=gif", "target_age=[2,3]", "animation.fps=0"], "animation.fps must lie in 1..50"),
+        (["animation.formats=[avi]"], "animation.formats must be of mp4, gif, got avi"),
     ],
 )
 def test_impossible_values_are_one_line_naming_the_key(overrides: list[str], message: str) -> None:
@@ -128,6 +138,7 @@ def check_settings(cfg: DictConfig) -> None:
     build.target_ages(cfg)
     build.method(cfg)
     build.settings(cfg.prepare)
+    build.animation(cfg)
 
 
 def test_impossible_values_are_refused_before_weights_are_read(

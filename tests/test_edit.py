@@ -287,3 +287,103 @@ def test_what_a_stack_lacks_is_one_line(run_stage: Run, tmp_path: Path, caplog: 
         run_stage(*FACES, "model.channels=null", directory="channels")
     reason = json.loads((tmp_path / "channels" / "summary.json").read_text())["reason"]
     assert reason.startswith("model.channels has no value, and this method needs a channels file; make a channels file")
+
+
+def test_fitted_channels_are_those_of_the_last_analysis(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_stage(*FACES, "method=transform", "channels=fitted", directory="early")
+    assert "tiny-0.npz does not exist; make one with: python -m adfd.analyze" in capfd.readouterr().err
+    run_stage("analysis.n_samples=50", stage="analyze", directory="a")
+    build._networks.cache_clear()
+    run = run_stage(*FACES, "method=transform", "channels=fitted")
+    assert {row["status"] for row in rows_of(run)} == {"ok"}
+    with pytest.raises(SystemExit):
+        run_stage(
+            *FACES, "channels=published", "model.channels=tests/golden/reference_channels.pkl", directory="published"
+        )
+    assert "was made for generator stylegan2-ffhq-1024, not tiny-0" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["transform", "guided"])
+def test_lifespan_strips_and_animations(run_stage: Run, method: str) -> None:
+    moving = ("animation=both", "animation.fps=5", "animation.size=64")
+    overrides = (*FACES, f"method={method}", "target_age=[60,20,40]", *moving)
+    run = run_stage(*overrides)
+    for photo in ("seed1", "seed2"):
+        assert Image.open(run / "sheets" / f"{photo}_lifespan.png").width == 8 + 4 * (256 + 8)
+        with Image.open(run / "animations" / f"{photo}.gif") as gif:
+            assert gif.n_frames == 11
+        assert (run / "animations" / f"{photo}.mp4").exists()
+    strip = np.asarray(Image.open(run / "sheets" / "seed1_lifespan.png").convert("RGB"))
+    for i, name in enumerate(("source", "age20_0", "age40_0", "age60_0")):  # youngest first
+        picture = Image.open(run / "images" / f"seed1_{name}.png").resize((256, 256), Image.Resampling.LANCZOS)
+        x = 8 + i * 264
+        assert np.array_equal(strip[30 : 30 + 256, x : x + 256], np.asarray(picture))
+    times = {path: path.stat().st_mtime_ns for path in (run / "animations").iterdir()}
+    run_stage(*overrides)
+    assert {path: path.stat().st_mtime_ns for path in (run / "animations").iterdir()} == times
+
+
+def test_animations_of_several_outputs_and_of_too_few_ages(
+    run_stage: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = ("data=faces", "data.seeds=[1]", *SHORT, "target_age=[20,60]", "animation=gif", "animation.fps=2")
+    run = run_stage(*common, "method=style_mixing", "method.n_outputs=2")
+    assert sorted(path.name for path in (run / "animations").iterdir()) == ["seed1_0.gif", "seed1_1.gif"]
+    assert not (run / "sheets" / "seed1_lifespan.png").exists()
+    original = editing.Edit._make
+
+    def failing(self: editing.Edit, anchors: object, wanted: object, target_age: float) -> None:
+        if target_age == 60:
+            raise RuntimeError("out of something")
+        original(self, anchors, wanted, target_age)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(editing.Edit, "_make", failing)
+    run = run_stage(*common, "method=transform", directory="partly")
+    assert not (run / "animations").exists()
+    assert Image.open(run / "sheets" / "seed1_lifespan.png").width == 8 + 2 * 264
+    assert "no animation of seed1" in (run / "edit.log").read_text()
+
+
+def test_a_failing_animation_spares_the_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(editing, "animate", failing)
+    run = run_stage(*FACES, "method=transform", "target_age=[20,60]", "animation=gif")
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    assert "the animation of seed2 failed: OSError: disk full" in (run / "edit.log").read_text()
+
+
+def test_reference_mixing_has_one_output_for_each_reference(run_stage: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "references"
+    folder.mkdir()
+    for name, colour in (("dark", 40), ("light", 200)):
+        Image.new("RGB", (256, 256), (colour, colour, colour)).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"")
+    common = (*FACES, "method=reference_mixing", f"method.references={folder}")
+    prepared = ("prepare.align=false", "prepare.steps=2", "prepare.size=256")
+    run = run_stage(*common, *prepared, "method.layers=[4,5]", "method.strength=0.5", "target_age=40")
+    rows = rows_of(run)
+    assert {(r["photo"], r["output"], r["reference"], r["status"]) for r in rows} == {
+        (photo, k, name, "ok") for photo in ("seed1", "seed2") for k, name in enumerate(("dark", "light"))
+    }
+    assert Image.open(run / "sheets" / "seed1_age40.png").width == 8 + 4 * 264
+    records = {line["name"]: line["status"] for line in csv.DictReader((run / "references.csv").open())}
+    assert records == {"broken": "skipped", "dark": "ready", "light": "ready"}
+    assert rows_of(run_stage(*FACES, "method=transform", directory="other"))[0]["reference"] is None
+
+
+def test_mistakes_in_reference_mixing_are_one_line(
+    run_stage: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (256, 256)).save(tmp_path / "a.png")
+    common = (*FACES, "method=reference_mixing", "prepare.align=false", "prepare.steps=1", "prepare.size=256")
+    for override, message in (
+        (f"method.references={tmp_path}/absent", "absent does not exist"),
+        (f"method.references={tmp_path}/a.png", "method.layers is empty; name rows of w_plus, 0..7"),  # 32 px in all
+        (f"method.references={tmp_path}/a.png method.layers=[9]", "method.layers must lie in 0..7"),
+    ):
+        with pytest.raises(SystemExit):
+            run_stage(*common, *override.split(), directory=f"run{len(override)}")
+        assert message in capfd.readouterr().err

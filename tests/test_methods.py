@@ -10,12 +10,15 @@ from adfd.anchors import Anchors
 from adfd.errors import AdfdError
 from adfd.methods.diversify import Perturbation, diversify, mask, perturb
 from adfd.methods.guided import Path, Search, bracket, guided, guided_anchors, path_codes, published, walk
+from adfd.methods.reference_mixing import reference_mixing, sams_layers
 from adfd.methods.style_mixing import style_mixing
 from adfd.methods.transform import transform
 from adfd.models.networks import Networks
 from adfd.objective import LossWeights
+from adfd.people import synthetic_people
 from adfd.refine import Refinement, Sample
-from adfd.seeding import draw, output_seed
+from adfd.seeding import Draws, draw, output_seed
+from adfd.stylespace import mobilestylegan, stylegan2
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
 REFINEMENT = Refinement(lr=0.05, max_steps=5, patience=7, min_delta=1e-4, batch_size=4, keep="best")
@@ -62,6 +65,57 @@ def test_style_mixing_replaces_fine_layers_only(tiny: Networks, anchors: Anchors
         )
         for layer, found, coarse, fine in styles:
             assert torch.allclose(found, fine if layer.resolution >= 16 else coarse, atol=1e-5)
+
+
+def test_reference_mixing_takes_the_named_rows(tiny: Networks, anchors: Anchors) -> None:
+    references = synthetic_people(tiny, [7, 8], psi=1.0).sources
+    draws = draw(0, anchors.sources.names, WANTED, 32)
+    layers, strength = [6, 2, 3, 2], 0.3
+    mixed = reference_mixing(
+        tiny, anchors, draws, references=references, layers=layers, strength=strength, on_step=ignore
+    )
+    done = by_key(mixed)
+    assert set(done) == set(WANTED)
+    for row, k in WANTED:
+        expected = anchors.w_plus[row].clone()
+        for layer in {*layers}:
+            expected[layer] += strength * (references.w_plus[k, layer] - expected[layer])
+        torch.testing.assert_close(done[row, k].s, tiny.affine(expected[None])[0])
+    (whole,) = reference_mixing(
+        tiny,
+        anchors,
+        replace_rows(draws, (1,), (1,)),
+        references=references,
+        layers=range(8),
+        strength=1,
+        on_step=ignore,
+    )
+    torch.testing.assert_close(whole.s, tiny.affine(references.w_plus[1:])[0])
+    (none,) = reference_mixing(
+        tiny, anchors, replace_rows(draws, (1,), (1,)), references=references, layers=[0], strength=0, on_step=ignore
+    )
+    torch.testing.assert_close(none.s, anchors.s[1])
+    for change, message in (
+        ({"layers": [8]}, r"method\.layers must lie in 0\.\.7 for this generator, got 8"),
+        ({"layers": []}, r"method\.layers is empty"),
+        ({"strength": 1.5}, r"method\.strength must lie in 0\.\.1, got 1\.5"),
+    ):
+        options = {"layers": [1], "strength": 0.5} | change
+        with pytest.raises(AdfdError, match=message):
+            list(reference_mixing(tiny, anchors, draws, references=references, on_step=ignore, **options))  # type: ignore[arg-type]
+
+
+def replace_rows(draws: Draws, rows: tuple[int, ...], outputs: tuple[int, ...]) -> Draws:
+    return replace(draws, rows=rows, outputs=outputs)
+
+
+def test_sams_layers_in_either_generator() -> None:
+    assert sams_layers(stylegan2()) == [8, 9]
+    space = mobilestylegan()
+    rows = sams_layers(space)
+    assert [space.layers[row].name for row in rows] == ["block3.conv1", "block3.conv2", "block4.up"]
+    assert [space.layers[row].resolution for row in rows] == [64, 64, 128]
+    assert sams_layers(mobilestylegan((8, 8))) == []
 
 
 def test_perturbation_follows_the_formula(tiny: Networks, anchors: Anchors) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def photos(tmp_path: Path) -> Path:
 def run(tiny: Networks, tmp_path: Path) -> Callable[..., list[PreparedFace]]:
     """`prepare` with the tiny networks and a cache of its own."""
 
-    def run(*paths: Path, **changes: Any) -> list[PreparedFace]:
-        return prepare(paths, tiny, replace(SETTINGS, **changes), tmp_path / "cache", progress=False)
+    def run(*paths: Path, share: slice = slice(None), **changes: Any) -> list[PreparedFace]:
+        settings = replace(SETTINGS, **changes)
+        return prepare(paths, tiny, settings, tmp_path / "cache", share=share, progress=False)
 
     return run
 
@@ -273,8 +275,92 @@ def test_progress_goes_to_stderr(photos: Path, tiny: Networks, tmp_path: Path, c
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("faces", "two"), ("steps", 0), ("size", 64), ("batch_size", 0), ("lr", 0.0), ("pixel", -1.0), ("pull", np.nan)],
+    [
+        ("faces", "two"),
+        ("align", "yes"),
+        ("steps", 0),
+        ("size", 64),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("pixel", -1.0),
+        ("pull", np.nan),
+    ],
 )
 def test_settings_name_the_wrong_key(key: str, value: Any) -> None:
     with pytest.raises(AdfdError, match=rf"prepare\.{key} must be .*, got {value}"):
         replace(SETTINGS, **{key: value})
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_aligned_crops_are_recognised(portrait: Image.Image, photos: Path, run: Any, size: int) -> None:
+    (made,) = run(save(portrait, photos / "photo.png"), align="auto", size=size)
+    assert not made.aligned
+    crop = read_photo(made.crop)
+    (face,) = run(save(crop, photos / "crop.png"), align="auto", size=size, faces="all")
+    assert face.aligned
+    assert read_photo(face.crop).tobytes() == crop.tobytes()
+    assert face.latents == made.latents
+    (again,) = run(photos / "crop.png", align=True, size=size)
+    assert not again.aligned
+    odd = save(crop.resize((300, 300)), photos / "odd.png")
+    shifted = save(crop.rotate(15), photos / "turned.png")
+    assert [f.aligned for f in run(odd, shifted, align="auto")] == [False, False]
+
+
+def test_table_says_what_was_taken_as_it_is(portrait: Image.Image, photos: Path, run: Any, tmp_path: Path) -> None:
+    faces = run(save(portrait, photos / "a.png"), align="auto") + run(photos / "a.png", align=False)
+    write_table(faces, tmp_path / "photos.csv")
+    with (tmp_path / "photos.csv").open(newline="") as file:
+        assert [row["aligned"] for row in csv.DictReader(file)] == ["False", "True"]
+
+
+def test_names_are_unique_whatever_photos_are_called() -> None:
+    photos = [Path(name) for name in ("a.png", "A.jpg", "a#2.png", "a.heic", "b.png", "sub/b.png")]
+    names = preparing.unique_names(photos)
+    assert names == ["a", "A#3", "a#2", "a#4", "b", "b#2"]
+    faces = [name for photo in names for name in islice(preparing.face_names(photo, names), 3)]
+    assert len({name.casefold() for name in faces}) == len(faces)
+    assert list(islice(preparing.face_names("a", names), 3)) == ["a", "a#5", "a#6"]
+
+
+def test_shares_of_ranks_have_names_of_their_own(portrait: Image.Image, photos: Path, run: Any) -> None:
+    paths = [save(portrait, photos / name) for name in ("a.jpg", "a.png", "b.png")]
+    together = [face.name for face in run(*paths)]
+    shares = [run(*paths, share=slice(rank, None, 2)) for rank in (0, 1)]
+    assert [[face.name for face in share] for share in shares] == [["a", "b"], ["a#2"]]
+    assert together == ["a", "a#2", "b"]
+
+
+class Encoding(Networks):
+    """Tiny networks whose encoder puts age and brightness into the latent."""
+
+    has_encoder = True
+
+    def encode(self, source: torch.Tensor, target_age: torch.Tensor) -> torch.Tensor:
+        assert source.shape[1:] == (3, 256, 256)
+        reading = target_age * 100 + source.mean(dim=(1, 2, 3))
+        return reading[:, None, None].repeat(1, self.space.n_w_rows, self.generator.w_dim)
+
+
+@pytest.fixture
+def encoding(tiny: Networks) -> Networks:
+    return Encoding(tiny.generator, tiny.age, tiny.embed, tiny.gender, tiny.perceptual)
+
+
+def test_an_encoder_makes_inversion_unnecessary(
+    portrait: Image.Image, photos: Path, tmp_path: Path, encoding: Networks, inverted: list[int]
+) -> None:
+    paths = [save(portrait, photos / "a.png"), save(Image.new("RGB", (300, 200)), photos / "b.png")]
+    grey = save(Image.new("RGB", (256, 256), (9, 9, 9)), photos / "c.png")
+    start = partial(prepare, cache=tmp_path / "cache", networks=encoding, progress=False)
+    faces = [*start(paths, settings=SETTINGS), *start([grey], settings=replace(SETTINGS, align=False, size=300))]
+    assert [face.status for face in faces] == ["ready", "skipped", "ready"]
+    assert all(face.latents is None and face.id_distance is None for face in faces)
+    assert [file.name for file in faces[0].crop.parent.iterdir()] == ["crop.png"]
+    assert faces == [*start(paths, settings=replace(SETTINGS, steps=9)), faces[2]]  # settings of the inversion are idle
+    sources = load_sources(faces, encoding)
+    assert inverted == []
+    assert sources.names == ("a", "c")
+    torch.testing.assert_close(sources.age, encoding.age(sources.img))
+    expected = sources.age * 100 + sources.img.mean(dim=(1, 2, 3))
+    torch.testing.assert_close(sources.w_plus, expected[:, None, None].expand_as(sources.w_plus), rtol=1e-4, atol=1e-2)

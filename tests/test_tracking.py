@@ -91,3 +91,21 @@ def test_unknown_mode_is_refused(tmp_path: Path) -> None:
             mode="live",
             tags=[],
         )
+
+
+def test_animations_are_videos(run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = run_stage(
+        "data=faces", "data.seeds=[1]", "method=transform", "target_age=[20,60]", "logger=wandb", "logger.mode=offline",
+        "animation=both", "animation.fps=2", "animation.size=64",
+    )  # fmt: skip
+    (file,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    logged: dict = {}
+    for record in records(file):
+        if record.HasField("history"):
+            logged |= items(record.history.item)
+    for name in ("gif", "mp4"):
+        assert logged[f"animations/seed1_{name}._type"] == "video-file"
+        kept = file.parent / "files" / logged[f"animations/seed1_{name}.path"]
+        assert kept.read_bytes() == (run / "animations" / f"seed1.{name}").read_bytes()
+    assert any(key.startswith("sheets/seed1_lifespan") for key in logged)

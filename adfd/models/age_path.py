@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from adfd.errors import AdfdError
 from adfd.sources import Sources
 
 
@@ -15,8 +16,13 @@ class LatentAgePath(nn.Module):
 
     year: Tensor
 
-    def __init__(self, year: Tensor) -> None:
+    def __init__(self, year: Tensor | None) -> None:
         super().__init__()
+        if year is None:
+            raise AdfdError(
+                "the channels file holds no age path, which this model's age transformer follows (the published "
+                "coefficients come without one); use channels=fitted after: python -m adfd.analyze"
+            )
         self.register_buffer("year", year)
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:

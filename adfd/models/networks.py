@@ -76,7 +76,9 @@ class Networks(nn.Module):
         self.channels = channels
         if channels is not None:
             self.register_buffer("channel_weights", channels.weights(self.space))
-            self.register_buffer("s_mean", channels.s_mean)
+            # Styles are linear in w, so the mean style is the mean latent's.
+            s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
+            self.register_buffer("s_mean", s_mean.detach())
         self.register_buffer("conv_mask", self.space.conv_mask)
         self.requires_grad_(False).eval()
         for name, part in self.named_children():

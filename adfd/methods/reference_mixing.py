@@ -1,0 +1,71 @@
+"""Baseline: SAM's reference-guided mixing, some layers of the anchor taken from photos of other people.
+
+(Alaluf, Patashnik, Cohen-Or, "Only a Matter of Style: Age Transformation Using a Style-Based Regression Model", 2021.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from adfd.anchors import Anchors
+from adfd.batching import row_by_row
+from adfd.errors import AdfdError
+from adfd.models.networks import Networks
+from adfd.refine import OnStep, Sample
+from adfd.seeding import Draws
+from adfd.sources import Sources
+from adfd.stylespace import StyleSpace
+
+
+@torch.no_grad()
+def reference_mixing(
+    networks: Networks,
+    anchors: Anchors,
+    draws: Draws,
+    *,
+    references: Sources,
+    layers: Sequence[int],
+    strength: float,
+    on_step: OnStep,
+) -> Iterator[Sample]:
+    """The anchor's `w_plus` with its rows `layers` moved by `strength` (0..1) towards a reference's.
+
+    Output k takes them from reference k. Nothing is random. Raises AdfdError where `strength` or `layers` are outside
+    their range.
+    """
+    layers = checked_layers(networks.space, layers)
+    check_strength(strength)
+    w_plus = anchors.w_plus[list(draws.rows)]  # [M, L, 512]
+    taken = references.w_plus[list(draws.outputs)][:, layers].to(w_plus)
+    w_plus[:, layers] = w_plus[:, layers].lerp(taken, strength)
+    for row, output, s in zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True):
+        yield Sample(row, output, s, converged=True)
+
+
+def sams_layers(space: StyleSpace, resolution: int = 64) -> list[int]:
+    """Rows of `w_plus` that do what SAM's layers 8 and 9 of 18 do.
+
+    Those feed all at 64 px that follows the enlargement, and the enlargement to 128 px. Empty where the generator has
+    no layer of `resolution`.
+    """
+    own = [layer.w_row for layer in space.layers if layer.resolution == resolution]
+    next_size = [layer.w_row for layer in space.layers if layer.resolution == 2 * resolution]
+    return sorted({*own[1:], *next_size[:1]})
+
+
+def checked_layers(space: StyleSpace, layers: Sequence[int]) -> list[int]:
+    """The rows, each once. Raises AdfdError where there are none, or one is none of the generator's."""
+    last = space.n_w_rows - 1
+    if not layers:
+        raise AdfdError(f"method.layers is empty; name rows of w_plus, 0..{last} for this generator")
+    for layer in layers:
+        if not 0 <= layer <= last:
+            raise AdfdError(f"method.layers must lie in 0..{last} for this generator, got {layer}")
+    return sorted(set(layers))
+
+
+def check_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise AdfdError(f"method.strength must lie in 0..1, got {strength:g}")
