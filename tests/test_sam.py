@@ -214,6 +214,22 @@ def test_samples_do_not_influence_one_another(sam: Networks, codes: torch.Tensor
     assert torch.allclose(together, alone, atol=1e-4 * together.abs().max().item())
 
 
+def test_mixed_precision_is_near_and_leaves_codes_and_judges_in_full(sam: Networks, codes: torch.Tensor) -> None:
+    z = torch.randn(2, 16, generator=torch.Generator().manual_seed(5))
+    s = codes.detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        code = sam.affine(sam.mapping(z))
+        img = sam.synthesis(s)
+        age = sam.age(img)
+        age.sum().backward()
+    assert code.dtype == img.dtype == age.dtype == torch.float32
+    assert torch.equal(code, sam.affine(sam.mapping(z)))
+    exact = sam.synthesis(codes)
+    assert (img - exact).norm() < 0.03 * exact.norm()
+    assert s.grad is not None
+    assert torch.isfinite(s.grad).all()
+
+
 @torch.no_grad()
 def test_noise_is_stored_random_or_none(sam: Networks, codes: torch.Tensor) -> None:
     stored, none = sam.synthesis(codes), sam.generator.synthesis(codes, noise="none")
@@ -338,6 +354,12 @@ WRONG: dict[str, tuple[WrongFile, str]] = {
     "folder": (lambda good, path: path.mkdir(), "missing: "),
     "a tensor": (rewritten(lambda content: torch.zeros(3)), "expected an entry state_dict, found Tensor"),
     "no weights": (without("state_dict"), "expected an entry state_dict, found latent_avg, opts"),
+    "a list": (rewritten(lambda c: c | {"state_dict": list(c["state_dict"])}), "expected an entry state_dict"),
+    "a number": (
+        rewritten(lambda c: c | {"state_dict": c["state_dict"] | {"decoder.to_rgb1.bias": 3}}),
+        "decoder.to_rgb1.bias missing",
+    ),
+    "one mean": (rewritten(lambda c: c | {"latent_avg": c["latent_avg"][0]}), "latent_avg [16] instead of [10, 16]"),
     "no mean": (without("latent_avg"), "expected an entry latent_avg"),
     "missing key": (
         rewritten(lambda c: c | {"state_dict": {k: v for k, v in c["state_dict"].items() if "conv1.noise" not in k}}),
@@ -453,6 +475,10 @@ def test_stylegan2_alone(small_files: dict[str, Path], tmp_path: Path, sources: 
     person = networks.read(["a"], networks.render(networks.affine(w_plus)), w_plus)
     older = networks.transform(person, person.age + 5)
     assert torch.allclose(older, torch.full_like(older, 5.0), atol=1e-4)
+    content = torch.load(small_files["generator"], weights_only=True)
+    torch.save(content | {"latent_avg": torch.zeros(10, 16)}, tmp_path / "rows.pt")
+    with pytest.raises(AdfdError, match=r"latent_avg \[10, 16\], not \[16\]"):
+        load_stylegan2(tmp_path / "rows.pt", architecture=SMALL)
     with pytest.raises(AdfdError, match=r"model\.judges must be one of dlib, sam, got both"):
         load_stylegan2(small_files["generator"], judges="both")
     with pytest.raises(AdfdError, match=r"model\.judges=sam needs model\.arcface and model\.dex"):

@@ -68,13 +68,14 @@ def read(path: Path) -> Any:
         ) from error
 
 
-def entry(content: Any, key: str | None, path: Path) -> Any:
-    """`content[key]` of a file's content, or all of it without a key. Raises AdfdError where there is none."""
-    if not isinstance(content, Mapping) or (key is not None and key not in content):
+def entry(content: Any, key: str | None, path: Path, kind: type = Mapping) -> Any:
+    """`content[key]` of a file's content, or all of it without a key. Raises AdfdError where that is no `kind`."""
+    value = content if key is None else content.get(key) if isinstance(content, Mapping) else None
+    if not isinstance(value, kind):
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         expected = f"an entry {key}" if key else "a state dict"
         raise AdfdError(f"{path} holds another network: expected {expected}, found {found}")
-    return content if key is None else content[key]
+    return value
 
 
 def part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import lpips
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +21,8 @@ class LpipsAlex(nn.Module):
     name = "lpips"
 
     def __init__(self) -> None:
+        import lpips  # and so torchvision: slow, and only needed here
+
         super().__init__()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision in the old way
@@ -31,7 +32,7 @@ class LpipsAlex(nn.Module):
         """Unit-normalised features after each of AlexNet's five stages, of images `[N, 3, H, W]` in [-1, 1]."""
         with torch.autocast(img.device.type, enabled=False):
             maps = self.lpips.net(self.lpips.scaling_layer(img.float()))
-            return [lpips.normalize_tensor(x) for x in maps]
+            return [x / (x.norm(dim=1, keepdim=True) + 1e-10) for x in maps]
 
     def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """LPIPS `[N]` of two sets of features; 0 for the same picture."""

@@ -167,7 +167,7 @@ def read_sam(path: Path, architecture: Architecture = FFHQ, start: str = "encode
     """Generator and age transformer. Raises AdfdError where the file is of another form."""
     content = checkpoints.read(path)
     state = checkpoints.entry(content, "state_dict", path)
-    latent_avg = checkpoints.entry(content, "latent_avg", path)
+    latent_avg = checkpoints.entry(content, "latent_avg", path, Tensor)
     decoder = checkpoints.part(state, "decoder.")
     with torch.device("meta"):
         generator = make_generator(architecture)
@@ -182,10 +182,12 @@ def read_stylegan2(path: Path, architecture: Architecture = FFHQ) -> StyleGAN2:
     """The generator of a plain StyleGAN2 file. Raises AdfdError where the file is of another form."""
     content = checkpoints.read(path)
     state = checkpoints.entry(content, "g_ema", path)
-    latent_avg = checkpoints.entry(content, "latent_avg", path)
+    latent_avg = checkpoints.entry(content, "latent_avg", path, Tensor)
     with torch.device("meta"):
         generator = make_generator(architecture)
-    fill_generator(generator, state, latent_avg, path)
+    if latent_avg.numel() != generator.w_dim:
+        raise AdfdError(f"{path} holds another network: latent_avg {list(latent_avg.shape)}, not [{generator.w_dim}]")
+    fill_generator(generator, state, latent_avg.flatten(), path)
     return generator
 
 

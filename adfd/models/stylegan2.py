@@ -76,14 +76,16 @@ class ModulatedConv(nn.Module):
         self.demodulate = demodulate
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        x = x * style[:, :, None, None]
+        x = x * style.to(x.dtype)[:, :, None, None]
         if self.blur is None:
             x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
         else:
             x = self.blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2))
         if self.demodulate:
-            power = F.linear(style.square(), self.weight.square().sum(dim=(2, 3)))  # [N, c_out]
-            x = x * (torch.rsqrt(power + 1e-8) * GAIN)[:, :, None, None]
+            with torch.autocast(x.device.type, enabled=False):
+                power = F.linear(style.float().square(), self.weight.square().sum(dim=(2, 3)))  # [N, c_out]
+                scale = torch.rsqrt(power + 1e-8) * GAIN
+            x = x * scale.to(x.dtype)[:, :, None, None]
         return x
 
 
@@ -175,7 +177,8 @@ class StyleGAN2(nn.Module):
 
     def mapping(self, z: Tensor) -> Tensor:
         """Gaussian latents `[N, 512]` to `w` `[N, 512]`, without truncation."""
-        return self.style(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.style(z)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
         """Pull `w` towards the mean face: psi 1 leaves it, 0 gives the mean."""
@@ -185,7 +188,8 @@ class StyleGAN2(nn.Module):
         """`w` `[N, 512]` or `w_plus` `[N, L, 512]` to a StyleSpace code `s` `[N, C]`."""
         w_plus = w if w.ndim == 3 else w[:, None].expand(-1, self.space.n_w_rows, -1)
         layers = zip(self.space.layers, self._modulations(), strict=True)
-        return self.space.join([modulation(w_plus[:, layer.w_row]) for layer, modulation in layers])
+        with torch.autocast(w.device.type, enabled=False):  # codes are refined in small steps: full precision
+            return self.space.join([modulation(w_plus[:, layer.w_row]) for layer, modulation in layers])
 
     def synthesis(self, s: Tensor, noise: str = "stored", rng: torch.Generator | None = None) -> Tensor:
         """StyleSpace codes `[N, C]` to images `[N, 3, H, H]`, in [-1, 1] but for an overshoot.
@@ -227,17 +231,16 @@ def fold(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The parameters of a file with the constants of equalised learning rates, and GAIN, multiplied in; new tensors.
 
     Mapping layers are trained at a hundredth of the learning rate. The port's convolutions have an axis for the sample,
-    `[1, c_out, c_in, k, k]`, which goes.
+    `[1, c_out, c_in, k, k]`, which goes. What is no tensor is left out.
     """
 
     def constant(key: str, value: Tensor) -> float:
         if key.startswith("style."):
-            return MAPPING_LR / math.sqrt(value.shape[1]) if key.endswith("weight") else MAPPING_LR
-        if key.endswith("modulation.weight"):
-            return 1 / math.sqrt(value.shape[1])
-        if key.endswith("conv.weight"):
+            return MAPPING_LR / math.sqrt(value[0].numel()) if key.endswith("weight") else MAPPING_LR
+        if key.endswith(("modulation.weight", "conv.weight")):
             return 1 / math.sqrt(value[0].numel())
         return GAIN if key.endswith(("activate.bias", "noise.weight")) else 1.0
 
-    state = {key: value.squeeze(0) if value.ndim == 5 else value for key, value in state.items()}
-    return {key: value * constant(key, value) for key, value in state.items()}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor) and value.ndim}
+    tensors = {key: value.squeeze(0) if value.ndim == 5 else value for key, value in tensors.items()}
+    return {key: value.float() * constant(key, value) for key, value in tensors.items()}
