@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from adfd.channels import Channels
 from adfd.errors import AdfdError
@@ -27,6 +28,7 @@ from adfd.models.psp import SamTransformer
 from adfd.models.sam import Architecture, make_generator, read_alexnet, read_arcface, read_dex, read_sam
 from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.pooling import pool
+from adfd.preparing import PrepareSettings, load_sources, prepare
 from adfd.sources import Sources
 
 SMALL = Architecture(
@@ -488,3 +490,16 @@ def test_stylegan2_alone(small_files: dict[str, Path], tmp_path: Path, sources: 
 def test_fold_makes_new_tensors() -> None:
     noise = torch.zeros(1, 1, 4, 4)
     assert fold({"noises.noise_0": noise})["noises.noise_0"].data_ptr() != noise.data_ptr()
+
+
+def test_photos_are_only_aligned_where_an_encoder_reads_them(sam: Networks, tmp_path: Path) -> None:
+    pictures = [Image.effect_noise((256, 256), sigma).convert("RGB") for sigma in (20, 60)]
+    photos = [tmp_path / f"{i}.png" for i in range(2)]
+    for picture, photo in zip(pictures, photos, strict=True):
+        picture.save(photo)
+    aligned = PrepareSettings("largest", False, 256, 1, 0.1, 1, 1.0, 1.0, 1.0, 0.1)
+    faces = prepare(photos, sam, aligned, tmp_path / "cache", progress=False)
+    assert [(face.status, face.latents, face.aligned) for face in faces] == [("ready", None, True)] * 2
+    sources = load_sources(faces, sam)
+    torch.testing.assert_close(sources.w_plus, sam.encode(sources.img, sources.age), rtol=1e-3, atol=1e-3)
+    assert not torch.equal(sources.w_plus[0], sources.w_plus[1])
