@@ -15,7 +15,7 @@ from adfd.pooling import pool
 from adfd.sources import Sources
 from adfd.stylespace import StyleSpace
 
-REMEDY = "make a channels file with: python -m adfd.analyze model=..., and set model.channels to it"
+REMEDY = "make a channels file with: python -m adfd.analyze model=..., then channels=fitted; or channels=published for SAM"
 
 
 class Generator(Protocol):
