@@ -15,7 +15,9 @@ from adfd.pooling import pool
 from adfd.sources import Sources
 from adfd.stylespace import StyleSpace
 
-REMEDY = "make a channels file with: python -m adfd.analyze model=..., then channels=fitted (SAM: or channels=published)"
+REMEDY = (
+    "make a channels file with: python -m adfd.analyze model=..., then channels=fitted (SAM: or channels=published)"
+)
 
 
 class Generator(Protocol):
