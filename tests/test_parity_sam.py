@@ -118,7 +118,6 @@ def test_first_gradient_and_five_steps_of_diversify(
     assert off(s_0[0], expected["s_init"]) < CODE
 
     steps: list[dict[str, float]] = []
-    codes: list[Tensor] = []
 
     def on_step(sample: Sample, step: int, losses: dict[str, float]) -> None:
         steps.append(losses)
@@ -126,7 +125,6 @@ def test_first_gradient_and_five_steps_of_diversify(
     (sample,) = refine(sam, anchors, [Sample(0, 0, s_0[0])], LOSS, PUBLISHED, on_step)
     terms = ("loss", "id", "l2", "perceptual", "aging", "age")
     found = torch.tensor([[losses[term] for term in terms] for losses in steps[:5]])
-    print(found.numpy(), sample.steps, len(codes))
     np.testing.assert_allclose(found[:, 0], expected["history"][:, 0], rtol=0.01)
     np.testing.assert_allclose(found[:, 1:4], expected["history"][:, 1:4], rtol=0.01)
     np.testing.assert_allclose(found[:, 5], expected["history"][:, 5], atol=0.02)
@@ -136,7 +134,6 @@ def test_first_gradient_and_five_steps_of_diversify(
     objective(sam, pool(sam.synthesis(s)), anchors.constants([0]), LOSS, None).total.sum().backward()
     assert s.grad is not None
     gradient, reference = s.grad[0].double(), torch.from_numpy(expected["grad0"]).double()
-    print("gradient", off(gradient, expected["grad0"]), off(gradient * sam.conv_mask, expected["grad0"]))
     assert gradient.norm().item() == pytest.approx(reference.norm().item(), rel=0.01)
     assert F.cosine_similarity(gradient, reference, dim=0) > 0.999
 
