@@ -87,6 +87,14 @@ def test_gender_reads_the_golden_persons(mobile: Networks) -> None:
             assert female + male == pytest.approx(1)
 
 
+def test_codes_keep_full_precision_under_autocast(tiny: Networks) -> None:
+    w_plus = torch.randn(2, tiny.space.n_w_rows, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        w, s = tiny.mapping(torch.randn(2, 32)), tiny.affine(w_plus)
+    assert w.dtype == s.dtype == torch.float32
+    assert torch.equal(s, tiny.affine(w_plus))
+
+
 def test_inverse_haar_against_the_definition() -> None:
     from adfd.models.mobilestylegan import inverse_haar
 

@@ -93,10 +93,11 @@ class MobileStyleGAN(nn.Module):
 
     def mapping(self, z: Tensor) -> Tensor:
         """Gaussian latents `[N, 512]` to `w` `[N, 512]`, without truncation."""
-        w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        for layer in self.mapping_layers:
-            w = F.leaky_relu(layer(w), 0.2) * math.sqrt(2)
-        return w
+        with torch.autocast(z.device.type, enabled=False):  # codes are refined in small steps: full precision
+            w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+            for layer in self.mapping_layers:
+                w = F.leaky_relu(layer(w), 0.2) * math.sqrt(2)
+            return w
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
         """Pull `w` towards the mean face: psi 1 leaves it, 0 gives the mean."""
@@ -104,12 +105,12 @@ class MobileStyleGAN(nn.Module):
 
     def affine(self, w: Tensor) -> Tensor:
         """`w` `[N, 512]` or `w_plus` `[N, L, 512]` to a StyleSpace code `s` `[N, C]`."""
-        if w.ndim == 2:
-            return F.linear(w, self.affine_weight, self.affine_bias)
-        layers = zip(
-            self.space.layers, self.space.split(self.affine_weight.T), self.space.split(self.affine_bias), strict=True
-        )
-        return self.space.join([w[:, layer.w_row] @ weight + bias for layer, weight, bias in layers])
+        with torch.autocast(w.device.type, enabled=False):
+            if w.ndim == 2:
+                return F.linear(w, self.affine_weight, self.affine_bias)
+            weights, biases = self.space.split(self.affine_weight.T), self.space.split(self.affine_bias)
+            layers = zip(self.space.layers, weights, biases, strict=True)
+            return self.space.join([w[:, layer.w_row] @ weight + bias for layer, weight, bias in layers])
 
     def synthesis(self, s: Tensor) -> Tensor:
         """StyleSpace codes `[N, C]` to images `[N, 3, H, W]`, in [-1, 1] but for a small overshoot."""
