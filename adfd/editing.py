@@ -109,7 +109,8 @@ class Edit:
                 for row in range(rows.start, rows.stop):
                     self.batch(slice(row, row + 1), target_age)
                 return
-            log.exception("%s at age %g failed", names[0], target_age)
+            if not isinstance(error, AdfdError):
+                log.exception("%s at age %g failed", names[0], target_age)
             for _, output in wanted:
                 if not self.run.done(names[0], target_age, output):
                     self._record(self._row(names[0], target_age, output) | {"reason": describe(error)})
