@@ -16,7 +16,7 @@ import time
 ROUNDS, STEPS = 3, 4
 VARIANTS = {
     "as shipped": {},
-    "channels first": {"channels_first": True},
+    "weights channels first": {"channels_first": True},
     "freed memory handed back": {"hand_back": True},
     "batch of 4": {"batch_size": 4},
 }
