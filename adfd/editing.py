@@ -24,9 +24,10 @@ from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.objective import TERMS
 from adfd.people import People
+from adfd.photos import as_img
 from adfd.pooling import pool
 from adfd.refine import Sample
-from adfd.runs import Row, RunDirectory, atomic, from_pil, mean, summarize
+from adfd.runs import Row, RunDirectory, atomic, mean, summarize
 from adfd.seeding import draw, output_seed
 from adfd.sheets import Tile, render_sheet
 from adfd.tracking import Tracker
@@ -102,7 +103,7 @@ class Edit:
             if wanted:
                 self._make(self.anchors(rows, target_age), wanted, target_age)
         except Exception as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
+            if disk_full(error):
                 raise  # nothing more can be written, not even this failure
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
@@ -277,7 +278,7 @@ class Edit:
                 try:
                     self._animate(name, [f"{photo}_age{row['target_age']:g}_{output}" for row in rows])
                 except Exception as error:
-                    if getattr(error, "errno", None) == errno.ENOSPC:
+                    if disk_full(error):
                         raise
                     log.exception("the animation of %s failed: %s", name, describe(error))
 
@@ -319,7 +320,7 @@ class Edit:
         for photo, target_age in groups:
             rows = self.outputs(photo, target_age)
             if len(rows) > 1:
-                img = torch.stack([from_pil(Image.open(self.run.path / row["image"])) for row in rows])
+                img = torch.cat([as_img(Image.open(self.run.path / row["image"])) for row in rows])
                 features = self.networks.perceptual.features(pool(img.to(self.networks.device)))
                 a, b = (list(side) for side in zip(*combinations(range(len(rows)), 2), strict=True))
                 distance = self.networks.perceptual.distance([f[a] for f in features], [f[b] for f in features])
@@ -338,6 +339,10 @@ def state(shown: list[dict[str, float]]) -> str:
     loss = mean([losses.get("loss") for losses in shown])
     ages = " ".join(f"{losses['age']:.0f}" for losses in shown[:6])
     return (f"loss {loss:.4f}, " if loss is not None else "") + f"ages {ages}"
+
+
+def disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def describe(error: BaseException) -> str:

@@ -6,15 +6,13 @@ import csv
 import hashlib
 import io
 import math
-import os
-import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
@@ -28,6 +26,8 @@ from adfd.invert import invert
 from adfd.models.networks import Networks
 from adfd.photos import as_img, read_photo
 from adfd.pooling import POOLED_SIZE, pool
+from adfd.progress import bar as progress_bar
+from adfd.runs import atomic
 from adfd.sources import Sources
 
 CACHE_VERSION = 1
@@ -125,12 +125,11 @@ def prepare(
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AdfdError(f"cache folder {cache} cannot be made: {error.strerror}") from error
-    show = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 30)
     faces: list[PreparedFace] = []
-    encoded = getattr(networks, "has_encoder", False)
+    encoded = networks.has_encoder
     photo_names = unique_names(photos)
     named = list(zip(photo_names, photos, strict=True))[share]
-    for name, photo in show(named, desc="align", unit="photo", disable=not progress):
+    for name, photo in progress_bar(named, desc="align", unit="photo", disable=not progress):
         for face_name, (crop, aligned) in zip(face_names(name, photo_names), _crops(photo, settings), strict=False):
             face = PreparedFace(face_name, photo, "ready", aligned=aligned)
             if isinstance(crop, str):
@@ -144,7 +143,7 @@ def prepare(
     wanted = {face.latents: face.crop for face in faces if face.latents and face.crop}
     pending = [(latents, crop) for latents, crop in wanted.items() if _read_latents(latents, networks) is None]
     n_steps = len(pending) * (settings.steps + 1)
-    with show(total=n_steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
+    with progress_bar(total=n_steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
         for start in range(0, len(pending), settings.batch_size):
             _invert(pending[start : start + settings.batch_size], networks, settings, bar)
     made = {latents for latents, _ in pending}
@@ -232,7 +231,7 @@ def _crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image
 
 def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:
     inversion = (networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
-    made_by = (CACHE_VERSION, *(("encoder", crop.size) if getattr(networks, "has_encoder", False) else inversion))
+    made_by = (CACHE_VERSION, *(("encoder", crop.size) if networks.has_encoder else inversion))
     return hashlib.sha256(repr(made_by).encode() + crop.tobytes()).hexdigest()
 
 
@@ -298,13 +297,8 @@ def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | Non
     return arrays if fits and all(np.isfinite(array).all() for array in arrays.values()) else None
 
 
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file in one go: a killed job leaves the old one or none, never half of one."""
+def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file in one go, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial_path.open("wb") as file:
-            write(file)
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+    with atomic(path) as file:
+        write(file)

@@ -161,11 +161,6 @@ def to_pil(img: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def from_pil(image: Image.Image) -> Tensor:
-    """8-bit RGB to an image `[3, H, W]` in [-1, 1]."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
-
-
 def mean(values: list[float | None]) -> float | None:
     """Mean of the values that are there; None of none."""
     known = [value for value in values if value is not None]
