@@ -192,6 +192,7 @@ class EditConfig(PrepareConfig):
     animation: AnimationNode = MISSING  # type: ignore[valid-type]
     logger: LoggerNode = MISSING
     target_age: Any = MISSING
+    n_outputs: int = MISSING
     seed: int = MISSING
     reference_compat: bool = MISSING
     age_image: str = MISSING

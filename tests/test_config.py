@@ -30,7 +30,11 @@ GROUPS = (
     "channels",
     "animation",
 )
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
+OPTIONS = [
+    (group, path.relative_to(config.CONF / group).with_suffix("").as_posix())
+    for group in GROUPS
+    for path in sorted([*(config.CONF / group).glob("*.yaml"), *(config.CONF / group).glob("*/*.yaml")])
+]
 
 
 def composed(*overrides: str, stage: str = "edit") -> DictConfig:
