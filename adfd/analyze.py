@@ -1,15 +1,18 @@
-"""Stage "analyze": generator -> channel statistics and age path. `python -m adfd.analyze analysis.n_samples=2000`."""
+"""Stage "analyze": generator -> channel statistics. `python -m adfd.analyze --help` lists what can be set."""
 
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd import build, config, progress, stage, tables
+from adfd.channels import Channels
 from adfd.runs import atomic
 
 config.register()
@@ -22,21 +25,28 @@ def main(cfg: DictConfig) -> None:
 
 
 def analyze(cfg: DictConfig) -> None:
-    """Sample faces, correlate their StyleSpace codes with age and identity, and write `channels.npz`.
+    """Measure the channels of a generator and write `channels.npz`; started again, only what is missing.
 
     A copy under the generator's name is what `channels=fitted` then means.
     """
     analysis = build.analysis(cfg)
-    networks = build.networks(cfg, channels=False)
-    with progress.bar(total=cfg.analysis.n_samples, desc="sample", unit="face") as bar:
-        channels = analysis(networks, seed=cfg.seed, on_batch=bar.update)
-    path = Path(HydraConfig.get().runtime.output_dir) / "channels.npz"
-    channels.save(path)
-    fitted = Path(cfg.paths.channels_dir) / f"{networks.name}.npz"
-    fitted.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(fitted) as stream:
-        stream.write(path.read_bytes())
-    tables.show_channels(channels, path)
+    networks = build.networks(cfg, channels=analysis.extends)
+    started = time.perf_counter()
+    with progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit) as bar:
+        with logging_redirect_tqdm():
+            channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
+    log.info("%s %d %ss in %.0f s", analysis.verb, bar.total, analysis.unit, time.perf_counter() - started)
+    run = Path(HydraConfig.get().runtime.output_dir)
+    save(channels, run / "channels.npz")
+    channels.write_csv(run / "channels.csv", networks.space)
+    save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
+    tables.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
+
+
+def save(channels: Channels, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as stream:
+        channels.save(stream)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd import tracking
 from adfd.allocator import keep_freed_memory
+from adfd.analysis.shards import Shards
 from adfd.anchors import Anchors, transformed_anchors
 from adfd.animation import Animation
 from adfd.editing import Edit
@@ -69,7 +70,7 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
     if "strength" in cfg.method:
         check_strength(cfg.method.strength)
     made_here = ("n_outputs", "anchor", "references", "layers")
-    return n_outputs, settings({key: value for key, value in cfg.method.items() if key not in made_here})
+    return n_outputs, settings({key: value for key, value in plain(cfg)["method"].items() if key not in made_here})
 
 
 def animation(cfg: DictConfig) -> Animation:
@@ -235,15 +236,19 @@ def _networks(target: str, settings: str, made: Fabric) -> Networks:
     return made.to_device(get_method(target)(**json.loads(settings)))
 
 
-def analysis(cfg: DictConfig) -> Callable:
-    """The analysis as a function of (networks, seed, on_batch)."""
-    for key in ("n_samples", "n_pairs", "batch_size"):
-        least = 1 if key == "batch_size" else 10
-        if cfg.analysis[key] < least:
-            raise AdfdError(f"analysis.{key} must be at least {least}, got {cfg.analysis[key]}")
-    if not 0 < cfg.analysis.psi <= 1:
-        raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {cfg.analysis.psi}")
-    return instantiate(cfg.analysis)
+def analysis(cfg: DictConfig) -> Any:
+    """The analysis, a function of (networks, seed, shards) with its settings. Raises AdfdError on impossible ones."""
+    return settings(cfg.analysis)
+
+
+def shards(cfg: DictConfig, on_unit: Callable[[int], object]) -> Shards:
+    """Where the analysis keeps its parts: in the run's folder, or in the sweep's, whose jobs share faces."""
+    hydra = HydraConfig.get()
+    folder = hydra.sweep.dir if hydra.mode == RunMode.MULTIRUN else hydra.runtime.output_dir
+    chosen = plain(cfg)
+    model = {key: value for key, value in chosen["model"].items() if key != "channels"}
+    key = {"model": model, "seed": chosen["seed"], **settings(cfg.analysis).key}
+    return Shards(Path(folder) / "shards", key, on_unit)
 
 
 def people(cfg: DictConfig) -> People:

@@ -1,54 +1,101 @@
-"""Which StyleSpace channels depend on age and which on identity: the statistics, their file, and the channel weights.
-
-The paper defines the coefficients as correlations over random faces; its code ships only the result. The definitions
-below are ours (spec in the docstrings).
-"""
+"""What is known of a generator's style channels: the statistics that the analyses find, and their file."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import csv
+import io
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
+from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from adfd import published_channels
 from adfd.errors import AdfdError
+from adfd.regions import REGIONS
 from adfd.stylespace import StyleSpace, stylegan2
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Channel statistics of one generator over `n_samples` random faces at truncation `psi`.
+    """Statistics of the C style channels of one generator. What nobody measured is None.
 
-    Of the analysis behind the published coefficients nothing else is known: all the rest is None.
+    On disk an `.npz` of plain arrays named as here, without those that are None, and `schema_version`.
     """
 
     generator: str
-    n_samples: int | None
-    n_pairs: int | None
-    seed: int | None
-    psi: float | None
-    coef_age: Tensor
+    coef_age: Tensor | None = None
     """`[C]`, 0..1: |Pearson r| of a channel with the estimated age."""
-    coef_id: Tensor
+    coef_id: Tensor | None = None
     """`[C]`, 0..1: |Pearson r| of a channel's absolute difference with the identity distance, over random pairs."""
-    s_mean: Tensor | None
+    s_mean: Tensor | None = None
     """`[C]`"""
-    s_std: Tensor | None
+    s_std: Tensor | None = None
     """`[C]`"""
-    age_year: Tensor | None
+    age_year: Tensor | None = None
     """`[512]`: the step in W that adds one year to the age a linear model reads from `w`."""
-    age_r2: float | None
+    age_r2: float | None = None
     """Share of the variance of age that the linear model explains on held-out faces."""
 
-    def save(self, path: Path) -> None:
-        """Write an `.npz` of plain arrays."""
-        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in asdict(self).items()}
+    n_samples: int | None = None
+    n_pairs: int | None = None
+    n_permutations: int | None = None
+    seed: int | None = None
+    psi: float | None = None
+    r_age: Tensor | None = None
+    """`[C]`, -1..1: coef_age with its sign; positive where more of the channel looks older."""
+    p_age: Tensor | None = None
+    """`[C]`: share of the null correlations that are at least as large as coef_age."""
+    p_id: Tensor | None = None
+    """`[C]`: the same of coef_id."""
+    null_age: Tensor | None = None
+    """`[Q]`: quantiles, evenly spaced from 0 to 1, of coef_age where the ages of the faces are permuted."""
+    null_id: Tensor | None = None
+    """`[Q]`: the same of coef_id, where the identities are permuted."""
+    stability_age: float | None = None
+    """Rank correlation of the coef_age of two halves of the faces, over the convolution channels."""
+    stability_id: float | None = None
+    """The same of coef_id."""
+
+    n_faces_sensitivity: int | None = None
+    sensitivity_age: Tensor | None = None
+    """`[C]`, years per sd: derivative of the estimated age, as the refinement sees it, mean over faces."""
+    sensitivity_id: Tensor | None = None
+    """`[C]`, per sd: length of the derivative of the identity embedding, root mean square over faces."""
+    region_sensitivity: Tensor | None = None
+    """`[C, R]`, per sd: root mean square derivative of the pixels of each region, over faces."""
+
+    n_faces: int | None = None
+    """Faces of the intervention, which moved the channels that are no NaN below."""
+    k: float | None = None
+    """How far it moved them, in sd to either side."""
+    slope_age: Tensor | None = None
+    """`[C]`, years per sd: half the difference of the estimated ages at +k and -k sd, over k; mean over faces."""
+    slope_age_sd: Tensor | None = None
+    """`[C]`, years per sd: standard deviation of the slope over faces."""
+    p_slope: Tensor | None = None
+    """`[C]`: probability of such slopes where the channel does not move age (t-test over faces)."""
+    id_change: Tensor | None = None
+    """`[C]`: 1 - identity similarity to the unmoved face, mean over faces and both sides."""
+    p_id_change: Tensor | None = None
+    """`[C]`: probability of such changes where the channel does not move identity (one-sided t-test over faces)."""
+    pixel_change: Tensor | None = None
+    """`[C]`, 0..2: mean absolute difference to the unmoved picture."""
+    perceptual_change: Tensor | None = None
+    """`[C]`: perceptual distance to the unmoved picture, in the stack's own metric."""
+    region_change: Tensor | None = None
+    """`[C, R]`, 0..2: mean absolute difference to the unmoved picture within each region."""
+
+    def save(self, path: Path | IO[bytes]) -> None:
+        """Write the `.npz`."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in known.items() if value is not None}
         np.savez_compressed(path, schema_version=np.asarray(SCHEMA_VERSION), **arrays)
 
     @classmethod
@@ -70,8 +117,11 @@ class Channels:
         except Exception as error:
             raise AdfdError(f"channels file {path} is not readable ({error}); {remedy}") from error
         version = arrays.pop("schema_version", None)
-        names = {field.name for field in fields(cls)}
-        if version != SCHEMA_VERSION or set(arrays) != names:
+        if (
+            version != SCHEMA_VERSION
+            or "generator" not in arrays
+            or set(arrays) - {field.name for field in fields(cls)}
+        ):
             raise AdfdError(f"channels file {path} has schema {version}, this program reads {SCHEMA_VERSION}; {remedy}")
         values: dict[str, Any] = {
             key: torch.from_numpy(array) if array.ndim else array.item() for key, array in arrays.items()
@@ -82,12 +132,71 @@ class Channels:
             )
         return cls(**values)
 
-    def weights(self, space: StyleSpace) -> Tensor:
-        """Channel weights `[C]`: min-max of coef_age + (1 - coef_id) over the convolution channels, 0 on toRGB."""
-        score = self.coef_age + (1 - self.coef_id)
-        conv = score[space.conv_mask]
-        weights = (score - conv.min()) / (conv.max() - conv.min())
-        return weights * space.conv_mask
+    def significant(self, statistic: str, fdr: float) -> Tensor:
+        """Which channels stand above noise at a false discovery rate (Benjamini, Hochberg 1995); `[C]`, bool.
+
+        `statistic` names the p-values: age, id, slope or id_change; channels without one are False. Raises AdfdError
+        where the statistic was not measured.
+        """
+        p = getattr(self, f"p_{statistic}")
+        if p is None:
+            raise AdfdError(
+                f"the channels of {self.generator} come without p_{statistic}; make them with: python -m adfd.analyze"
+            )
+        return adjusted(p) <= fdr
+
+    def write_csv(self, path: Path, space: StyleSpace) -> None:
+        """One line per channel: where it is, and all that is known of it."""
+        columns = {key: value for key, value in self.columns(space).items() if value is not None}
+        text = io.StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(columns)
+        table.writerows(zip(*columns.values(), strict=True))
+        path.write_text(text.getvalue())
+
+    def columns(self, space: StyleSpace) -> dict[str, list[Any] | None]:
+        """The statistics `[C]` as columns of a table, with each channel's place; None for what was not measured."""
+
+        def values(statistic: Tensor | None) -> list[Any] | None:
+            if statistic is None:
+                return None
+            return ["" if math.isnan(value) else round(value, 8) for value in statistic.tolist()]
+
+        places = [(layer, channel) for layer, width in enumerate(space.widths) for channel in range(width)]
+        return {
+            "c": list(range(space.n_channels)),
+            "layer": [layer for layer, _ in places],
+            "channel": [channel for _, channel in places],
+            "name": [space.layers[layer].name for layer, _ in places],
+            "resolution": [space.layers[layer].resolution for layer, _ in places],
+            "to_rgb": [int(space.layers[layer].to_rgb) for layer, _ in places],
+            **{
+                field.name: values(value)
+                for field in fields(self)
+                if isinstance(value := getattr(self, field.name), Tensor) and value.shape == (space.n_channels,)
+            },
+            "q_age": None if self.p_age is None else values(adjusted(self.p_age)),
+            "q_id": None if self.p_id is None else values(adjusted(self.p_id)),
+            "region": self.main_regions(),
+        }
+
+    def main_regions(self) -> list[str] | None:
+        """The region whose pixels each channel changes most, as the intervention found or else the sensitivity."""
+        tables = [table for table in (self.region_sensitivity, self.region_change) if table is not None]
+        if not tables:
+            return None
+        names = [""] * len(tables[0])
+        for table in tables:
+            for c in (table.sum(dim=1) > 0).nonzero()[:, 0].tolist():  # NaN is not above 0
+                names[c] = REGIONS[int(table[c].argmax())]
+        return names
+
+
+def adjusted(p: Tensor) -> Tensor:
+    """P-values `[C]` adjusted so that a threshold on them is a false discovery rate; NaN stays NaN."""
+    q, known = torch.full_like(p, math.nan), ~p.isnan()
+    q[known] = torch.from_numpy(false_discovery_control(p[known].double().numpy())).to(p.dtype)
+    return q
 
 
 def _published(path: Path, generator: str) -> Channels:
@@ -106,62 +215,4 @@ def _published(path: Path, generator: str) -> Channels:
     def spread(values: np.ndarray) -> Tensor:
         return torch.zeros(space.n_channels).index_copy(0, index, torch.from_numpy(values.astype(np.float32)))
 
-    coef_age, coef_id = spread(table["coef_age"]), spread(table["coef_id"])
-    unknown = dict.fromkeys(("n_samples", "n_pairs", "seed", "psi", "s_mean", "s_std", "age_year", "age_r2"))
-    return Channels(generator=generator, coef_age=coef_age, coef_id=coef_id, **unknown)
-
-
-def correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson r of each column of `x` `[N, C]` with `y` `[N]`; 0 where either is constant. `[C]`."""
-    x, y = x - x.mean(dim=0), y - y.mean()
-    norm = x.norm(dim=0) * y.norm()
-    return torch.where(norm > 0, y @ x / norm.clamp_min(torch.finfo(x.dtype).tiny), torch.zeros_like(norm))
-
-
-def age_coefficients(s: Tensor, age: Tensor) -> Tensor:
-    """coef_age `[C]` from codes `[N, C]` and ages `[N]`."""
-    return correlation(s.double(), age.double()).abs().float()
-
-
-def id_coefficients(s: Tensor, embedding: Tensor, pairs: Tensor, chunk: int = 1000) -> Tensor:
-    """coef_id `[C]` from codes `[N, C]`, embeddings `[N, D]` and pairs `[P, 2]` of rows.
-
-    Identity distance is the Euclidean distance of two embeddings. Sums run over chunks of pairs, so memory stays flat.
-    """
-    distance = (embedding[pairs[:, 0]] - embedding[pairs[:, 1]]).double().norm(dim=1)
-    distance = distance - distance.mean()
-    sum_x, sum_xx, sum_xy = (torch.zeros(s.shape[1], dtype=torch.float64) for _ in range(3))
-    for rows, y in zip(pairs.split(chunk), distance.split(chunk), strict=True):
-        x = (s[rows[:, 0]] - s[rows[:, 1]]).abs().double()
-        sum_x += x.sum(dim=0)
-        sum_xx += x.square().sum(dim=0)
-        sum_xy += y @ x
-    deviation = (sum_xx - sum_x.square() / len(pairs)).clamp_min(0).sqrt() * distance.norm()
-    return torch.where(deviation > 0, sum_xy / deviation.clamp_min(1e-300), 0.0).abs().float()
-
-
-def random_pairs(n: int, n_pairs: int, seed: int) -> Tensor:
-    """Pairs of distinct rows below `n`, drawn with replacement; `[n_pairs, 2]`."""
-    rng = torch.Generator().manual_seed(seed)
-    first = torch.randint(n, (n_pairs,), generator=rng)
-    second = (first + torch.randint(1, n, (n_pairs,), generator=rng)) % n
-    return torch.stack([first, second], dim=1)
-
-
-def fit_age_path(w: Tensor, age: Tensor, ridge: float = 100.0, held_out: float = 0.2) -> tuple[Tensor, float]:
-    """Step in W per year `[512]`, and R2 on held-out faces, by ridge regression of age `[N]` on centred `w` `[N, 512]`.
-
-    With direction d of the regression, one year is d / (d . d): the shortest step that the model reads as one year.
-    """
-    w, age = w.double(), age.double()
-    n_fit = len(w) - int(held_out * len(w))
-    direction = _ridge(w[:n_fit], age[:n_fit], ridge)
-    predicted = (w[n_fit:] - w[:n_fit].mean(dim=0)) @ direction + age[:n_fit].mean()
-    residual = (age[n_fit:] - predicted).square().sum() / (age[n_fit:] - age[n_fit:].mean()).square().sum()
-    direction = _ridge(w, age, ridge)
-    return (direction / direction.dot(direction)).float(), 1 - residual.item()
-
-
-def _ridge(w: Tensor, age: Tensor, ridge: float) -> Tensor:
-    x = w - w.mean(dim=0)
-    return torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype), x.T @ (age - age.mean()))
+    return Channels(generator, coef_age=spread(table["coef_age"]), coef_id=spread(table["coef_id"]))

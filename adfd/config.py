@@ -14,7 +14,9 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
+from adfd.analysis.correlation import Correlation
 from adfd.animation import Animation
+from adfd.channel_weights import ChannelWeights
 from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
 from adfd.preparing import PrepareSettings
@@ -38,10 +40,12 @@ def node(settings: type) -> Any:
 LossNode = node(LossWeights)
 RefineNode = node(Refinement)
 PrepareNode = node(PrepareSettings)
+ChannelsNode = node(ChannelWeights)
 PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
+CorrelationNode = node(Correlation)
 
 
 @dataclass
@@ -81,16 +85,6 @@ class GuidedNode(MethodNode):
     search: Any = MISSING
     batch_size: int = MISSING
     age_image: str = MISSING
-
-
-@dataclass
-class CorrelationNode:
-    _target_: str = MISSING
-    _partial_: bool = True
-    n_samples: int = MISSING
-    n_pairs: int = MISSING
-    psi: float = MISSING
-    batch_size: int = MISSING
 
 
 @dataclass
@@ -178,6 +172,7 @@ class AnalyzeConfig:
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
     seed: int = MISSING
+    fdr: float = MISSING
 
 
 @dataclass
@@ -187,6 +182,7 @@ class EditConfig(PrepareConfig):
     method: Any = MISSING
     loss: LossNode = MISSING  # type: ignore[valid-type]
     refine: RefineNode = MISSING  # type: ignore[valid-type]
+    channels: ChannelsNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]
     animation: AnimationNode = MISSING  # type: ignore[valid-type]

@@ -13,6 +13,7 @@ from rich.table import Table
 from adfd.channels import Channels
 from adfd.preparing import PreparedFace
 from adfd.runs import Row, RunDirectory
+from adfd.stylespace import StyleSpace
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -56,14 +57,24 @@ def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
     show_path("table", path)
 
 
-def show_channels(channels: Channels, path: Path) -> None:
-    """Statistics of an analysis."""
-    rows = [[key, getattr(channels, key)] for key in ("generator", "n_samples", "n_pairs", "seed", "psi", "age_r2")]
-    for key in ("coef_age", "coef_id"):
-        coefficients = getattr(channels, key)
-        rows += [[f"{key} mean", coefficients.mean().item()], [f"{key} max", coefficients.max().item()]]
+def show_channels(channels: Channels, space: StyleSpace, fdr: float, path: Path) -> None:
+    """What an analysis found, and the channels on which age depends most."""
+    facts = ("generator", "n_samples", "psi", "seed", "age_r2", "stability_age", "stability_id", "n_faces", "k")
+    rows = [[key, value] for key in facts if (value := getattr(channels, key)) is not None]
+    for name in ("age", "id", "slope", "id_change"):
+        if getattr(channels, f"p_{name}") is not None:
+            above = channels.significant(name, fdr)
+            rows.append([f"channels above noise by {name}, fdr {fdr:g}", f"{int(above.sum())} of {len(above)}"])
     show("channel analysis", ("", "value"), rows)
+    strongest = channels.slope_age if channels.slope_age is not None else channels.coef_age
+    if strongest is not None:
+        columns = {key: value for key, value in channels.columns(space).items() if key in SHOWN and value is not None}
+        order = strongest.abs().nan_to_num(nan=-1).argsort(descending=True)[:10].tolist()
+        show("strongest age channels", list(columns), [[values[c] for values in columns.values()] for c in order])
     show_path("channels", path)
+
+
+SHOWN = ("c", "name", "channel", "r_age", "p_age", "coef_id", "slope_age", "id_change", "region")
 
 
 def show_sweep(jobs: Sequence[Row], path: Path) -> None:

@@ -1,5 +1,8 @@
+"""The channels file, and the weights that come of it."""
+
 from __future__ import annotations
 
+import csv
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -7,48 +10,32 @@ import numpy as np
 import pytest
 import torch
 
-from adfd.analysis import correlation_analysis
-from adfd.channels import Channels, age_coefficients, fit_age_path, id_coefficients, random_pairs
+from adfd.channel_weights import channel_weights
+from adfd.channels import SCHEMA_VERSION, Channels, adjusted
 from adfd.errors import AdfdError
-from adfd.models import load_mobile, load_tiny
 from adfd.models.mobile import SHIPPED_CHANNELS
 from adfd.models.networks import Networks
+from adfd.regions import REGIONS, region_masks, region_means
+from adfd.stylespace import StyleLayer, StyleSpace
+from tests.conftest import PAPER_WEIGHTS
 
-
-def test_age_coefficients_are_pearsons() -> None:
-    s, age = torch.randn(40, 6), torch.randn(40)
-    s[:, 3] = age * 2 + 1
-    s[:, 4] = 7.0  # constant
-    found = age_coefficients(s, age)
-    for c in (0, 1, 2, 5):
-        assert found[c].item() == pytest.approx(abs(np.corrcoef(s[:, c], age)[0, 1]), abs=1e-6)
-    assert found[3].item() == pytest.approx(1, abs=1e-6)
-    assert found[4] == 0
-
-
-def test_id_coefficients_do_not_depend_on_the_chunk_and_are_pearsons() -> None:
-    s, embedding = torch.randn(30, 5), torch.randn(30, 4)
-    pairs = random_pairs(30, 200, seed=0)
-    assert (pairs[:, 0] != pairs[:, 1]).all()
-    found = id_coefficients(s, embedding, pairs, chunk=7)
-    a, b = pairs.T
-    distance = (embedding[a] - embedding[b]).norm(dim=1)
-    for c in range(5):
-        expected = abs(np.corrcoef((s[a, c] - s[b, c]).abs(), distance)[0, 1])
-        assert found[c].item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_age_path_finds_a_linear_age() -> None:
-    w = torch.randn(4000, 8)
-    direction = torch.tensor([3.0, 0, 0, 1, 0, 0, 0, 0])
-    year, r2 = fit_age_path(w, 30 + w @ direction, ridge=1e-3)
-    assert r2 == pytest.approx(1, abs=1e-4)
-    assert torch.allclose(year, direction / direction.dot(direction), atol=1e-4)
+SPACE = StyleSpace((StyleLayer("a", 3, 8, 0), StyleLayer("rgb", 1, 8, 1, to_rgb=True), StyleLayer("b", 2, 16, 2)))
+KNOWN = Channels(
+    "six",
+    coef_age=torch.tensor([0.1, 0.9, 0.5, 1.0, 0.3, 0.2]),
+    coef_id=torch.tensor([0.1, 0.1, 0.5, 0.0, 0.1, 0.2]),
+    p_age=torch.tensor([0.9, 1e-6, 1e-6, 1e-6, 0.5, 0.8]),
+    slope_age=torch.tensor([torch.nan, 2.0, -4.0, torch.nan, 1.0, torch.nan]),
+    id_change=torch.tensor([torch.nan, 0.1, 0.4, torch.nan, 0.0, torch.nan]),
+)
 
 
 def test_weights_are_min_max_of_age_and_not_identity(tiny: Networks) -> None:
-    m, channels, conv = tiny.channel_weights, tiny.channels, tiny.conv_mask
+    channels, conv = tiny.channels, tiny.conv_mask
     assert channels is not None
+    assert channels.coef_age is not None
+    assert channels.coef_id is not None
+    m = channel_weights(channels, tiny.space, PAPER_WEIGHTS)
     assert m[conv].min() == 0
     assert m[conv].max() == 1
     assert (m[~conv] == 0).all()
@@ -56,20 +43,72 @@ def test_weights_are_min_max_of_age_and_not_identity(tiny: Networks) -> None:
     assert m[conv].argmax() == score[conv].argmax()
 
 
-def test_shipped_tiny_file_is_what_the_analysis_makes() -> None:
-    made = correlation_analysis(load_tiny(None), n_samples=2000, n_pairs=100000, psi=0.9, seed=0, batch_size=100)
-    shipped = load_tiny().channels
-    for field in fields(Channels):
-        a, b = getattr(made, field.name), getattr(shipped, field.name)
-        assert torch.allclose(a, b, atol=1e-4) if isinstance(a, torch.Tensor) else a == pytest.approx(b, abs=1e-3)
+def test_kinds_of_weights() -> None:
+    paper = channel_weights(KNOWN, SPACE, PAPER_WEIGHTS)
+    assert paper.tolist() == pytest.approx([0, 1, 0, 0, 0.25, 0], abs=1e-6)
+    to_rgb = channel_weights(KNOWN, SPACE, replace(PAPER_WEIGHTS, to_rgb=True))
+    assert to_rgb.tolist() == pytest.approx([0, 0.8, 0, 1, 0.2, 0], abs=1e-6)
+    squared = channel_weights(KNOWN, SPACE, replace(PAPER_WEIGHTS, exponent=2))
+    assert squared.tolist() == pytest.approx([0, 1, 0, 0, 0.0625, 0], abs=1e-6)
+    one = channel_weights(KNOWN, SPACE, replace(PAPER_WEIGHTS, weights="top_k", top_k=1))
+    assert one.nonzero().flatten().tolist() == [1]
+    above_noise = channel_weights(KNOWN, SPACE, replace(PAPER_WEIGHTS, weights="fdr"))
+    assert above_noise.nonzero().flatten().tolist() == [1]
+    causal = channel_weights(KNOWN, SPACE, replace(PAPER_WEIGHTS, weights="causal"))  # 1.25, 1.0 and 1.25, of three
+    assert causal.tolist() == pytest.approx([0, 1, 0, 0, 1, 0], abs=1e-6)
 
 
-def test_shipped_mobile_file() -> None:
-    channels = load_mobile().channels
-    assert channels is not None
-    assert channels.n_samples >= 2000
-    assert channels.age_r2 > 0.6
-    assert channels.coef_age.max() > 0.7
+def test_weights_of_regions() -> None:
+    sensitivity = torch.full((6, len(REGIONS)), 0.01)
+    sensitivity[1, REGIONS.index("hair")] = 1.0
+    sensitivity[4, REGIONS.index("mouth")] = 1.0
+    channels = replace(KNOWN, region_sensitivity=sensitivity)
+    hair = channel_weights(channels, SPACE, replace(PAPER_WEIGHTS, regions=["hair"]))
+    assert hair.nonzero().flatten().tolist() == [1]
+    bald = channel_weights(channels, SPACE, replace(PAPER_WEIGHTS, exclude_regions=["hair"]))
+    assert bald.nonzero().flatten().tolist() == [4]
+    with pytest.raises(AdfdError, match=r"no channel of six is left .*regions=\['nose'\].*lower channels\.min_share"):
+        channel_weights(channels, SPACE, replace(PAPER_WEIGHTS, regions=["nose"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "magic"}, "channels.weights must be one of paper, causal, top_k, fdr, got magic"),
+        ({"top_k": 0}, "channels.top_k must be at least 1, got 0"),
+        ({"fdr": 0.0}, "channels.fdr must lie between 0 and 1"),
+        ({"exponent": -1.0}, "channels.exponent must be a number of at least 0"),
+        ({"regions": ["beard"]}, "channels.regions must be of hair, forehead, eyes, nose, mouth, jaw, background, got"),
+        ({"min_share": 0.0}, "channels.min_share must lie in 0..1"),
+    ],
+)
+def test_impossible_weights_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(AdfdError) as error:
+        replace(PAPER_WEIGHTS, **change)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "analysis"),
+    [({"weights": "causal"}, "intervention"), ({"regions": ["hair"]}, "sensitivity"), ({}, "correlation")],
+)
+def test_weights_name_the_analysis_that_they_lack(change: dict, analysis: str) -> None:
+    lacking = replace(KNOWN, slope_age=None, coef_id=None if not change else KNOWN.coef_id)
+    with pytest.raises(AdfdError, match=f"analysis={analysis}"):
+        channel_weights(lacking, SPACE, replace(PAPER_WEIGHTS, **change))
+
+
+def test_without_p_values_nothing_is_called_significant() -> None:
+    with pytest.raises(AdfdError, match="come without p_age"):
+        replace(KNOWN, p_age=None).significant("age", 0.01)
+    assert KNOWN.significant("age", 0.01).tolist() == [False, True, True, True, False, False]
+
+
+def test_adjusted_p_values_are_benjamini_hochbergs() -> None:
+    p = torch.tensor([0.01, torch.nan, 0.04, 0.03, 0.5])
+    q = adjusted(p)
+    assert q[1].isnan()
+    assert q[[0, 2, 3, 4]].tolist() == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5], abs=1e-6)
 
 
 def test_files_of_others_are_refused(tmp_path: Path, tiny: Networks) -> None:
@@ -81,30 +120,55 @@ def test_files_of_others_are_refused(tmp_path: Path, tiny: Networks) -> None:
     (tmp_path / "bad.npz").write_bytes(b"not a zip")
     with pytest.raises(AdfdError, match=r"bad\.npz is not readable"):
         Channels.load(tmp_path / "bad.npz", "tiny-0")
-    np.savez(tmp_path / "old.npz", schema_version=np.asarray(0))
-    with pytest.raises(AdfdError, match="schema 0"):
+    np.savez(tmp_path / "old.npz", schema_version=np.asarray(1), generator=np.asarray("tiny-0"))
+    with pytest.raises(AdfdError, match=f"schema 1, this program reads {SCHEMA_VERSION}; make one with"):
         Channels.load(tmp_path / "old.npz", "tiny-0")
-    replace(tiny.channels, seed=5).save(tmp_path / "ours.npz")
-    assert Channels.load(tmp_path / "ours.npz", "tiny-0").seed == 5
+    np.savez(tmp_path / "other.npz", schema_version=SCHEMA_VERSION, generator=np.asarray("tiny-0"), more=np.zeros(3))
+    with pytest.raises(AdfdError, match=f"schema {SCHEMA_VERSION}"):
+        Channels.load(tmp_path / "other.npz", "tiny-0")
 
 
-def test_analysis_does_not_depend_on_the_batch() -> None:
-    networks = load_tiny(None)
-    runs = [
-        correlation_analysis(networks, n_samples=40, n_pairs=50, psi=0.9, seed=3, batch_size=batch) for batch in (7, 40)
-    ]
-    assert torch.allclose(runs[0].coef_age, runs[1].coef_age, atol=1e-4)
-    assert torch.allclose(runs[0].coef_id, runs[1].coef_id, atol=1e-4)
-
-
-def test_analysis_needs_only_a_generator_and_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    networks = load_tiny(None)
-    networks.generator.name = "another"
-    made = correlation_analysis(networks, n_samples=10, n_pairs=10, psi=0.9, seed=0, batch_size=10)
-    assert made.generator == "another"
+def test_a_file_holds_what_was_known(tmp_path: Path, tiny: Networks) -> None:
+    assert tiny.channels is not None
+    replace(tiny.channels, seed=5, p_id=None).save(tmp_path / "ours.npz")
+    read = Channels.load(tmp_path / "ours.npz", "tiny-0")
+    assert read.seed == 5
+    assert read.p_id is None
+    for field in fields(Channels):
+        a, b = getattr(tiny.channels, field.name), getattr(read, field.name)
+        if isinstance(b, torch.Tensor):
+            assert torch.equal(a, b)
 
 
 def test_a_folder_stands_for_the_generators_file(tmp_path: Path) -> None:
     assert Channels.load(SHIPPED_CHANNELS.parent, "tiny-0").generator == "tiny-0"
     with pytest.raises(AdfdError, match=r"channels file .*absent/tiny-0\.npz does not exist; make one with"):
         Channels.load(tmp_path / "absent", "tiny-0")
+
+
+def test_csv_has_a_line_per_channel(tmp_path: Path) -> None:
+    KNOWN.write_csv(tmp_path / "channels.csv", SPACE)
+    lines = list(csv.DictReader((tmp_path / "channels.csv").open()))
+    assert [(line["layer"], line["channel"], line["name"]) for line in lines][3:5] == [
+        ("1", "0", "rgb"),
+        ("2", "0", "b"),
+    ]
+    assert float(lines[1]["coef_age"]) == pytest.approx(0.9)
+    assert lines[0]["slope_age"] == ""
+    assert "r_age" not in lines[0]
+
+
+def test_regions_cover_the_face_once() -> None:
+    for size in (32, 256):
+        masks = region_masks(size)
+        assert (masks.sum(dim=0) == 1).all()
+        assert masks.flatten(1).any(dim=1).all()
+    landmarks = {"eyes": (122, 96), "nose": (168, 127), "mouth": (196, 128), "jaw": (232, 128), "forehead": (88, 128)}
+    for name, (y, x) in (landmarks | {"hair": (40, 128), "background": (20, 10)}).items():
+        assert region_masks()[REGIONS.index(name), y, x], name
+
+
+def test_region_means() -> None:
+    masks = region_masks(64)
+    values = (masks * torch.arange(7)[:, None, None]).sum(dim=0)
+    assert region_means(values[None].float())[0].tolist() == pytest.approx(list(range(7)))

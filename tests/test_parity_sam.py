@@ -24,6 +24,7 @@ from adfd.objective import LossWeights, objective
 from adfd.pooling import pool
 from adfd.refine import Refinement, Sample, refine
 from adfd.sources import Sources
+from tests.conftest import PAPER_WEIGHTS
 from tests.sam_formula import formula_coefficients, formula_files, image
 
 pytestmark = pytest.mark.slow
@@ -67,7 +68,7 @@ def formula_channels() -> Channels:
         coef[mask] = values
         coefficients.append(coef)
     zeros = torch.zeros(len(mask))
-    return Channels("stylegan2-ffhq-1024", 1, 1, 0, 1.0, *coefficients, zeros, zeros, torch.zeros(512), 0.0)
+    return Channels("stylegan2-ffhq-1024", *coefficients, zeros, zeros, torch.zeros(512))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_first_gradient_and_five_steps_of_diversify(
     expected = {key.removeprefix("diversify_img0_age80_seed7_"): value for key, value in golden.items()}
     assert anchors.age.item() == pytest.approx(expected["anchor_age"].item(), abs=0.02)
     z = torch.from_numpy(np.random.RandomState(7).randn(1, 512)).float()
-    s_0 = perturb(sam, anchors.s, z, Perturbation(scale=1.0, center=False, mask="weights"))
+    s_0 = perturb(sam, anchors.s, z, Perturbation(scale=1.0, center=False, mask="weights", weights=PAPER_WEIGHTS))
     assert off(s_0[0], expected["s_init"]) < CODE
 
     steps: list[dict[str, float]] = []

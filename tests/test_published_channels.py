@@ -17,12 +17,14 @@ import pytest
 import torch
 
 from adfd import published_channels
+from adfd.channel_weights import channel_weights
 from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.methods.diversify import Perturbation, perturb
 from adfd.models.age_path import LatentAgePath
 from adfd.models.networks import Networks
 from adfd.stylespace import stylegan2
+from tests.conftest import PAPER_WEIGHTS
 
 PICKLE = Path(__file__).parent / "golden" / "reference_channels.pkl"
 GENERATOR = published_channels.GENERATOR
@@ -43,7 +45,7 @@ def test_becomes_channels_of_stylegan2() -> None:
     with np.load(PICKLE.with_suffix(".npz")) as expected:
         for key in ("coef_age", "coef_id"):
             assert torch.equal(getattr(channels, key)[expected["index"]], torch.from_numpy(expected[key]))
-    weights = channels.weights(space)
+    weights = channel_weights(channels, space, PAPER_WEIGHTS)
     assert (weights[space.conv_mask].min(), weights[space.conv_mask].max()) == (0, 1)
     assert (weights[space.to_rgb_mask] == 0).all()
     assert channels.s_mean is None
@@ -62,8 +64,10 @@ def test_what_the_published_file_lacks(tiny: Networks) -> None:
     networks = Networks(tiny.generator, tiny.age, tiny.embed, tiny.gender, tiny.perceptual, channels=lacking)
     style = tiny.affine(tiny.generator.w_avg[None])[0]
     z, s = torch.randn(1, 32), tiny.affine(tiny.generator.w_avg[None])
-    moved = perturb(networks, s, z, Perturbation(1.0, True, "weights")) - s
-    torch.testing.assert_close(moved, tiny.channel_weights * (tiny.affine(tiny.mapping(z)) - style))
+    moved = perturb(networks, s, z, Perturbation(1.0, True, "weights", PAPER_WEIGHTS)) - s
+    torch.testing.assert_close(
+        moved, channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS) * (tiny.affine(tiny.mapping(z)) - style)
+    )
     with pytest.raises(AdfdError, match=r"holds no age path.*channels=fitted after: python -m adfd\.analyze"):
         LatentAgePath(lacking.age_year)
 

@@ -30,6 +30,7 @@ from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.pooling import pool
 from adfd.preparing import PrepareSettings, load_sources, prepare
 from adfd.sources import Sources
+from tests.conftest import PAPER_WEIGHTS
 
 SMALL = Architecture(
     resolution=64,
@@ -458,11 +459,11 @@ def test_stylegan2_alone(small_files: dict[str, Path], tmp_path: Path, sources: 
     with pytest.raises(AdfdError, match=r"stylegan2-ffhq-64 has no age path; .*adfd\.analyze"):
         networks.transform(sources, torch.zeros(3))
     with pytest.raises(AdfdError, match="diversify needs channel weights"):
-        perturb(networks, torch.zeros(1, 1), torch.zeros(1, 16), Perturbation(1.0, False, "weights"))
+        perturb(networks, torch.zeros(1, 1), torch.zeros(1, 16), Perturbation(1.0, False, "weights", PAPER_WEIGHTS))
     n = networks.space.n_channels
     zeros = torch.zeros(n)
     coefficients = torch.linspace(0, 1, n), zeros
-    channels = Channels(networks.name, 1, 1, 0, 1.0, *coefficients, zeros, zeros, torch.ones(16), 0.5)
+    channels = Channels(networks.name, *coefficients, zeros, zeros, torch.ones(16))
     channels.save(tmp_path / "channels.npz")
     judges = {key: small_files[key] for key in ("arcface", "dex", "alexnet")}
     networks = load_stylegan2(

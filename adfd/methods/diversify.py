@@ -11,11 +11,14 @@ from torch import Tensor
 
 from adfd.anchors import Anchors
 from adfd.batching import row_by_row
+from adfd.channel_weights import ChannelWeights, channel_weights
+from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.models.networks import REMEDY, Networks
 from adfd.objective import LossWeights
 from adfd.refine import OnStep, Refinement, Sample, refine
 from adfd.seeding import Draws
+from adfd.stylespace import StyleSpace
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Perturbation:
     """
     mask: str
     """weights (from the channel analysis) | uniform | random: the ablations of the channel analysis."""
+    weights: ChannelWeights
+    """How the channel analysis becomes weights."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
@@ -66,16 +71,16 @@ def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Pertu
     s = row_by_row(lambda z: networks.affine(networks.mapping(z)), z)
     if perturbation.center:
         s = s - networks.s_mean
-    return s_anchor + perturbation.scale * mask(networks, perturbation.mask) * s
+    m = mask(networks.channels, networks.space, perturbation).to(s)
+    return s_anchor + perturbation.scale * m * s
 
 
-def mask(networks: Networks, kind: str) -> Tensor:
+def mask(channels: Channels, space: StyleSpace, perturbation: Perturbation) -> Tensor:
     """`m` `[C]` in 0..1, 0 on toRGB channels; the ablations have the mean of the analysed weights, spread otherwise."""
-    m = networks.channel_weights
-    if kind == "weights":
+    m = channel_weights(channels, space, perturbation.weights)
+    if perturbation.mask == "weights":
         return m
-    mean = m[networks.conv_mask].mean()
-    if kind == "uniform":
-        return mean * networks.conv_mask
-    shuffled = torch.rand(len(m), generator=torch.Generator().manual_seed(0)).to(m.device)
-    return 2 * mean * shuffled * networks.conv_mask
+    mean = m[space.conv_mask].mean()
+    if perturbation.mask == "uniform":
+        return mean * space.conv_mask
+    return 2 * mean * torch.rand(len(m), generator=torch.Generator().manual_seed(0)) * space.conv_mask

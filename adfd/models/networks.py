@@ -55,7 +55,6 @@ class Networks(nn.Module):
     generator: Generator
     perceptual: Perceptual
     conv_mask: Tensor
-    channel_weights: Tensor
     s_mean: Tensor
 
     def __init__(
@@ -77,7 +76,6 @@ class Networks(nn.Module):
         self.transformer = transformer
         self.channels = channels
         if channels is not None:
-            self.register_buffer("channel_weights", channels.weights(self.space))
             # Styles are linear in w, so the mean style is the mean latent's.
             s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
             self.register_buffer("s_mean", s_mean.detach())

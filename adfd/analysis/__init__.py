@@ -1,0 +1,1 @@
+"""The channel analyses: pure functions of networks and settings that return `Channels`."""

@@ -1,0 +1,56 @@
+"""Shards: the parts of a long computation, each kept in a file as it finishes, so that a kill loses at most one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adfd.runs import atomic
+
+Arrays = dict[str, Tensor]
+OnUnit = Callable[[int], object]
+"""Is told how many more units of the work are done."""
+
+
+class Shards:
+    """Files of one computation, in a folder of its own below `root`: `key` is all that its results depend on.
+
+    `on_unit` is told the units of a shard as they are done, or all at once where they were done before.
+    """
+
+    def __init__(self, root: Path, key: dict[str, Any], on_unit: OnUnit = lambda n: None) -> None:
+        text = json.dumps(key, indent=2, sort_keys=True)
+        self.path = root / hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.on_unit = on_unit
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic(self.path / "key.json") as stream:
+            stream.write(text.encode())
+
+    def __call__(self, name: str, n_units: int, compute: Callable[[OnUnit], Arrays]) -> Arrays:
+        """The arrays of one shard: read from its file, or computed and written. A damaged file is made anew."""
+        try:
+            with np.load(self._file(name), allow_pickle=False) as file:
+                arrays = {key: torch.from_numpy(array) for key, array in file.items()}
+            self.on_unit(n_units)
+        except (FileNotFoundError, BadZipFile, ValueError, EOFError):
+            arrays = {key: value.cpu() for key, value in compute(self.on_unit).items()}
+            with atomic(self._file(name)) as stream:
+                np.savez(stream, **{key: value.numpy() for key, value in arrays.items()})
+        return arrays
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.npz"
+
+
+def parts(n: int, size: int) -> Iterator[range]:
+    """0..n-1 in consecutive ranges of `size`; the last may be shorter."""
+    for start in range(0, n, size):
+        yield range(start, min(start + size, n))
