@@ -92,6 +92,15 @@ class Channels:
     region_change: Tensor | None = None
     """`[C, R]`, 0..2: mean absolute difference to the unmoved picture within each region."""
 
+    layer_slope_age: Tensor | None = None
+    """`[layers]`, years per sd: as slope_age, each layer moved along its channels' correlations with age."""
+    layer_id_change: Tensor | None = None
+    """`[layers]`"""
+    layer_perceptual_change: Tensor | None = None
+    """`[layers]`"""
+    layer_region_change: Tensor | None = None
+    """`[layers, R]`"""
+
     def save(self, path: Path | IO[bytes]) -> None:
         """Write the `.npz`."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -15,6 +15,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
 from adfd.analysis.correlation import Correlation
+from adfd.analysis.intervention import Intervention
+from adfd.analysis.sensitivity import Sensitivity
 from adfd.animation import Animation
 from adfd.channel_weights import ChannelWeights
 from adfd.methods import diversify, guided
@@ -45,7 +47,7 @@ PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
-CorrelationNode = node(Correlation)
+ANALYSES = {"correlation": Correlation, "sensitivity": Sensitivity, "intervention": Intervention}
 
 
 @dataclass
@@ -219,4 +221,5 @@ def register() -> None:
         store.store(group="schema/method", name=name, node=schema)
     for name, schema in {"embedded": ModelNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
-    store.store(group="schema/analysis", name="correlation", node=CorrelationNode)
+    for name, analysis in ANALYSES.items():
+        store.store(group="schema/analysis", name=name, node=node(analysis))

@@ -7,7 +7,7 @@ below are ours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from adfd.seeding import output_seed
 SHARD = 250
 """Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""
 PAIRS_AT_ONCE = 512
+STYLES = 2000  # faces for the mean and deviation of the styles alone, where no picture is needed
 QUANTILES = 1001
 HELD_OUT = 5  # every fifth face is left out of the age path's fit, to measure it
 RIDGE = 100.0  # on centred w; the embedded stack's R2 is flat around it
@@ -66,6 +67,10 @@ class Correlation:
         """Faces to judge."""
         return self.n_samples
 
+    def rehearse(self, networks: Networks, seed: int) -> None:
+        """Do one unit of the work, to see how long it takes."""
+        judge(networks, faces(networks, 1, self.psi, seed), 1, lambda n: None)
+
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
         """Sample faces and correlate their codes with estimated age and identity.
 
@@ -90,6 +95,21 @@ def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple
         z = torch.randn(len(rows), networks.generator.w_dim, generator=stream).to(networks.device)
         with torch.inference_mode():
             yield rows, networks.generator.truncate(networks.mapping(z), psi)
+
+
+def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
+    """The first random faces of a seed: `w` `[n, 512]`."""
+    return torch.cat([w for _, w in latents(networks, n, psi, seed)])
+
+
+def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
+    """What is known of the networks' channels, or at least the mean and deviation of the styles."""
+    if networks.channels is not None and networks.channels.s_std is not None:
+        return networks.channels
+    with torch.inference_mode():
+        s = networks.affine(faces(networks, STYLES, psi, seed)).double().cpu()
+    known = networks.channels or Channels(networks.name, seed=seed, psi=psi)
+    return replace(known, s_mean=s.mean(dim=0).float(), s_std=s.std(dim=0).float())
 
 
 @torch.inference_mode()

@@ -43,7 +43,8 @@ class Shards:
         except (FileNotFoundError, BadZipFile, ValueError, EOFError):
             arrays = {key: value.cpu() for key, value in compute(self.on_unit).items()}
             with atomic(self._file(name)) as stream:
-                np.savez(stream, **{key: value.numpy() for key, value in arrays.items()})
+                plain: dict[str, Any] = {key: value.numpy() for key, value in arrays.items()}
+                np.savez(stream, **plain)
         return arrays
 
     def _file(self, name: str) -> Path:

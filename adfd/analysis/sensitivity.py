@@ -1,0 +1,106 @@
+"""Sensitivity: what a small move of every channel does to age, identity and the parts of the picture, by derivatives.
+
+One backward pass gives the derivative of one number by all channels, where the intervention renders two pictures for
+each channel. It is exact, and for small moves only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adfd.analysis.correlation import faces, known_channels
+from adfd.analysis.shards import Arrays, OnUnit, Shards
+from adfd.channels import Channels
+from adfd.errors import AdfdError
+from adfd.models.networks import Networks
+from adfd.pooling import pool
+from adfd.regions import region_masks
+from adfd.seeding import output_seed
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much to measure."""
+
+    n_faces: int
+    psi: float
+    """Truncation of the random faces; 1 for none."""
+
+    unit = "face"
+    verb = "differentiate"
+    extends = True
+
+    def __post_init__(self) -> None:
+        if self.n_faces < 1:
+            raise AdfdError(f"analysis.n_faces must be at least 1, got {self.n_faces}")
+        if not 0 < self.psi <= 1:
+            raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {self.psi}")
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the derivatives at a face depend on, besides networks and seed."""
+        return {"analysis": "sensitivity", "psi": self.psi}
+
+    def n_units(self, networks: Networks) -> int:
+        """Faces to differentiate at."""
+        return self.n_faces
+
+    def rehearse(self, networks: Networks, seed: int) -> None:
+        """Do one unit of the work, to see how long it takes."""
+        derivatives(networks, faces(networks, 1, self.psi, seed), 0, lambda n: None)
+
+    def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
+        """Add to what is known of the channels how age, identity and each region's pixels answer to a small move.
+
+        The lengths of the derivatives of many numbers, pixels or embeddings, are estimated by random projections: with
+        v of independent standard normal numbers, the mean of (v J)² is the squared length of each column of J. There is
+        one projection for each face and region.
+        """
+        w = faces(networks, self.n_faces, self.psi, seed)
+        done = [
+            shards(f"face-{i:05}", 1, partial(derivatives, networks, w[i : i + 1], output_seed(seed, "projection", i)))
+            for i in range(self.n_faces)
+        ]
+        known = known_channels(networks, self.psi, seed)
+        assert known.s_std is not None
+        mean = {key: torch.stack([face[key] for face in done]).mean(dim=0) for key in done[0]}
+        return replace(
+            known,
+            n_faces_sensitivity=self.n_faces,
+            sensitivity_age=mean["age"] * known.s_std,
+            sensitivity_id=mean["embedding"].sqrt() * known.s_std,
+            region_sensitivity=mean["regions"].sqrt() * known.s_std[:, None],
+        )
+
+
+def derivatives(networks: Networks, w: Tensor, seed: int, on_unit: OnUnit) -> Arrays:
+    """Derivatives by the channels at one face `w` `[1, 512]`, per unit of style.
+
+    `age` `[C]`, in years; `embedding` `[C]` and `regions` `[C, R]`: projected derivatives, squared, of the embedding
+    and, as a mean over the pixels and colours of each region, of the picture.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    s = networks.affine(w).detach().requires_grad_()
+    img = pool(networks.synthesis(s))
+    embedding = networks.embed(img)
+
+    def by_channels(projection: Tensor) -> Tensor:
+        return torch.autograd.grad(projection.sum(), s, retain_graph=True)[0][0]
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=rng).to(like)
+
+    masks = region_masks(img.shape[-1]).to(img)
+    pixels = 3 * masks.sum(dim=(1, 2)).clamp_min(1)
+    regions = [by_channels(img * normal(img) * mask).square() / n for mask, n in zip(masks, pixels, strict=True)]
+    on_unit(1)
+    return {
+        "age": by_channels(networks.age(img)),
+        "embedding": by_channels(embedding * normal(embedding)).square(),
+        "regions": torch.stack(regions, dim=1),
+    }
