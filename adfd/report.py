@@ -184,7 +184,7 @@ def write_report(
     note: str = "",
     *,
     size: int = 224,
-    max_faces: int = 600,
+    max_faces: int = 500,
 ) -> None:
     """Write the page of one run, or of the jobs of a sweep, to `path`.
 
