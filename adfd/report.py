@@ -69,6 +69,7 @@ class Cell:
     value: str | None = None
     """What it is sorted by, where not by its text; empty ones come last."""
     best: bool = False
+    bad: bool = False
     link: str = ""
 
 
@@ -252,7 +253,8 @@ def view(
 ) -> View:
     """All that the page says. `shown` are the outputs on the page, in order; `skipped` the photos each job left out."""
     names, different = unique_names(jobs), differing(jobs)
-    labels = [" ".join(f"{key}={values[i]}" for key, values in different.items()) for i in range(len(jobs))]
+    short = shortened(different)
+    labels = [" ".join(f"{short[key]}={values[i]}" for key, values in different.items()) for i in range(len(jobs))]
     facets = by_facet(names, different, shown)
     return View(
         title=title,
@@ -295,6 +297,13 @@ def differing(jobs: Sequence[Job]) -> dict[str, list[str]]:
     for key in dict.fromkeys(key for overrides in given for key in overrides if key != "method"):
         found[key] = [mine.get(key, configured(job.config, key)) for mine, job in zip(given, jobs, strict=True)]
     return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def shortened(keys: Iterable[str]) -> dict[str, str]:
+    """By key, its last part, where that is not the last part of another one too."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    count = Counter(last.values())
+    return {key: part if count[part] == 1 else key for key, part in last.items()}
 
 
 def parted(override: str) -> tuple[str, str]:
@@ -363,7 +372,7 @@ def sweep_tables(jobs: Sequence[Job], names: Sequence[str], different: Mapping[s
         for i, name in enumerate(names)
     ]
     ages = sorted({age for job in jobs for age in job.by_age})
-    lines = [([*cells[i], Cell(job.status)], job.estimates) for i, job in enumerate(jobs)]
+    lines = [([*cells[i], Cell(job.status, bad=job.status != "finished")], job.estimates) for i, job in enumerate(jobs)]
     title = "over all target ages" if len(ages) > 1 else ""
     tables = [estimates_table(title, [*heads, Column("status")], lines, compared=jobs)]
     for age in ages if len(ages) > 1 else ():
@@ -426,8 +435,8 @@ def leader(means: list[float], quantity: Quantity) -> float | None:
 
 def quantity_column(quantity: Quantity) -> Column:
     first = "descending" if quantity.better == "higher" else "ascending"
-    arrow = {"lower": "lower is better", "higher": "higher is better", "": ""}[quantity.better]
-    return Column(quantity.title, ", ".join(filter(None, (quantity.unit, arrow))), numeric=True, first=first)
+    better = f"{quantity.better} is better" if quantity.better else ""
+    return Column(quantity.title, ", ".join(filter(None, (quantity.unit, better))), numeric=True, first=first)
 
 
 def estimate_cell(estimate: Estimate | None, quantity: Quantity, best: float | None, candidate: bool) -> Cell:
@@ -542,8 +551,11 @@ def failures(jobs: Sequence[Job], names: Sequence[str]) -> Table:
     """The outputs that failed, with the reasons."""
     titles = ("job", "photo", "target age", "output", "reason")
     rows = [
-        [Cell(name), Cell(row["photo"]), Cell(f"{row['target_age']:g}"), Cell(str(row["output"])), Cell(row["reason"])]
-        for job, name in zip(jobs, names, strict=True)
+        [
+            Cell(names[i], link=f"#job-{i}"),
+            *map(Cell, (row["photo"], f"{row['target_age']:g}", str(row["output"]), row["reason"])),
+        ]
+        for i, job in enumerate(jobs)
         for row in job.rows
         if row["status"] != "ok"
     ]

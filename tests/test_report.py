@@ -24,7 +24,7 @@ from adfd.runs import Row
 from tests.conftest import rows_of
 
 HOSTILE = "<b>\"x'"
-VOID = {"meta", "img", "input", "br", "hr", "link"}
+VOID = {"meta", "img", "input", "br", "wbr", "hr", "link"}
 SVG = '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><path d="M0 0"/></svg>'
 
 
