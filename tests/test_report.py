@@ -368,17 +368,23 @@ def test_more_faces_than_the_page_holds_are_counted(sweep: list[Job], tmp_path: 
 
 
 def test_facets_are_what_the_faces_do_not_share(sweep: list[Job], tmp_path: Path) -> None:
-    page = write(sweep, tmp_path / "report.html")
+    third = made_job(tmp_path / "sweep" / "2", "data=folder")  # loss.aging=5, from its configuration
+    page = write([*sweep, third], tmp_path / "report.html")
     fields = page.find("fieldset")
     labels = page.find("label", "chip")
     chips = {
         page.find("legend")[i].text: [label.text for label in labels if box in label.inside]
         for i, box in enumerate(fields)
     }
-    assert chips == {"loss.aging": ["1", "10"], "photo": ["ann", "bob"], "target age": ["20", "70"], "job": ["0", "1"]}
+    assert chips == {
+        "loss.aging": ["1", "5", "10"],
+        "photo": ["ann", "bob"],
+        "target age": ["20", "70"],
+        "job": ["0", "1", "2"],
+    }
     faces = page.find("figure", "face")
     assert faces[0].attributes["data-facets"] == "0 0 0 0"
-    assert faces[-1].attributes["data-facets"] == "1 1 1 1"
+    assert faces[-1].attributes["data-facets"] == "1 1 1 2"
 
 
 def test_everything_is_escaped(tmp_path: Path) -> None:
@@ -528,3 +534,16 @@ def test_page_at_work_in_a_browser(browser: Any, sweep: list[Job], tmp_path: Pat
     page.locator("#job-2 .copy").click()
     expect(page.locator("#job-2 .copy")).to_have_text(re.compile("Copied|Selected"))
     assert troubles == [address]
+
+
+@pytest.mark.slow
+def test_many_photos_are_chosen_from_a_list(browser: Any, tmp_path: Path) -> None:
+    photos = tuple(f"photo{i}" for i in range(13))
+    write([made_job(tmp_path / "run", photos=photos, ages=(70.0,))], tmp_path / "report.html")
+    page = browser.new_page()
+    page.goto(f"file://{tmp_path / 'report.html'}")
+    page.get_by_label("photo", exact=True).select_option("photo11")
+    assert page.locator("#count").inner_text() == "2 of 26 faces"
+    assert page.locator(".group:visible h3").all_inner_texts() == ["photo11 at 70 years"]
+    page.get_by_label("photo", exact=True).select_option("all 13")
+    assert page.locator("#count").inner_text() == "26 of 26 faces"
