@@ -50,8 +50,9 @@ def test_every_group_is_covered() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group: str, option: str) -> None:
-    needed = {"folder": ["data.path=photos"], "reference_mixing": ["method.references=photos"]}
-    cfg = composed(f"{group}={option}", *needed.get(option, []))
+    photos = ["data.path=photos"]
+    needed = {"folder": photos, "gpu": photos, "reference_mixing": ["method.references=photos"]}
+    cfg = composed(f"{group}={option}", *(needed.get(option.split("/")[-1], []) if group != "hardware" else []))
     build.plain(cfg)
     build.check(cfg)
     assert build.target_ages(cfg)
@@ -68,6 +69,13 @@ def test_other_stages_compose(stage: str) -> None:
     build.plain(cfg)
     if stage == "analyze":
         assert callable(build.analysis(cfg))
+
+
+@pytest.mark.parametrize("name", ["correlation", "sensitivity", "intervention"])
+def test_every_analysis_composes_and_builds(name: str) -> None:
+    assert callable(build.analysis(composed(f"analysis={name}", stage="analyze")))
+    with pytest.raises(HydraException):
+        composed(f"analysis={name}", "analysis.n_smaples=3", stage="analyze")
 
 
 def test_the_published_weights() -> None:

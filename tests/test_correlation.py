@@ -11,8 +11,9 @@ import torch
 from scipy.stats import kstest, pearsonr, spearmanr
 
 from adfd.analysis import correlation
-from adfd.analysis.correlation import Correlation, latents, p_values, random_pairs
+from adfd.analysis.correlation import Correlation, p_values, random_pairs
 from adfd.analysis.moments import Moments, Regression
+from adfd.analysis.random_faces import latents
 from adfd.analysis.shards import Shards
 from adfd.channels import Channels
 from adfd.models import load_mobile, load_tiny

@@ -17,8 +17,9 @@ import torch
 from scipy.stats import ttest_1samp
 
 from adfd.analysis import intervention
-from adfd.analysis.correlation import Correlation, faces
+from adfd.analysis.correlation import Correlation
 from adfd.analysis.intervention import Intervention
+from adfd.analysis.random_faces import faces
 from adfd.analysis.sensitivity import Sensitivity, derivatives
 from adfd.analysis.shards import Shards
 from adfd.channels import Channels
@@ -215,19 +216,21 @@ def test_a_damaged_shard_is_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("analysis", ["correlation", "intervention"])
-def test_killed_and_started_again_it_gives_the_same_file(tmp_path: Path, analysis: str) -> None:
+def test_killed_and_started_again_it_gives_the_same_file(
+    tmp_path: Path, run_stage: Callable[..., Path], analysis: str
+) -> None:
     sizes = {
         "correlation": ["analysis.n_samples=1500", "analysis.n_permutations=2", "analysis.n_pairs=1000"],
         "intervention": ["analysis.select=all", "analysis.n_faces=2"],
     }[analysis]
-
-    def command(run: str) -> list[str]:
-        folders = [f"paths.output_dir={tmp_path / run}", f"hydra.run.dir={tmp_path / run}"]
-        common = ["model=tiny", "hardware=cpu", f"analysis={analysis}"]
-        return [sys.executable, "-m", "adfd.analyze", *common, *sizes, *folders]
-
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    job = subprocess.Popen(command("killed"), env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    chosen = [f"analysis={analysis}", *sizes]
+    places = ["model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path}/outputs", f"hydra.run.dir={tmp_path}/killed"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "adfd.analyze", *chosen, *places],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     while len(list(tmp_path.glob("killed/shards/*/*-*.npz"))) < 2:
         assert job.poll() is None, "it was done before it could be killed"
         time.sleep(0.01)
@@ -235,10 +238,9 @@ def test_killed_and_started_again_it_gives_the_same_file(tmp_path: Path, analysi
     job.wait()
     assert not (tmp_path / "killed/channels.npz").exists()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/shards/*/*-*.npz")}
-    for run in ("killed", "whole"):
-        subprocess.run(command(run), env=environment, check=True, capture_output=True)
+    runs = [run_stage(*chosen, stage="analyze", directory=name) for name in ("killed", "whole")]
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
-    files = [np.load(tmp_path / run / "channels.npz") for run in ("killed", "whole")]
+    files = [np.load(run / "channels.npz") for run in runs]
     assert set(files[0]) == set(files[1])
     for key in files[0]:
         assert np.array_equal(files[0][key], files[1][key], equal_nan=files[0][key].dtype.kind == "f"), key

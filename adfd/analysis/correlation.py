@@ -6,8 +6,7 @@ below are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,17 +15,15 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from adfd.analysis.moments import Moments, Regression
-from adfd.analysis.shards import Arrays, OnUnit, Shards, parts
+from adfd.analysis.random_faces import faces, latents
+from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.pooling import pool
 from adfd.seeding import output_seed
 
-SHARD = 250
-"""Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""
 PAIRS_AT_ONCE = 512
-STYLES = 2000  # faces for the mean and deviation of the styles alone, where no picture is needed
 QUANTILES = 1001
 HELD_OUT = 5  # every fifth face is left out of the age path's fit, to measure it
 RIDGE = 100.0  # on centred w; the embedded stack's R2 is flat around it
@@ -86,30 +83,6 @@ class Correlation:
             readings = shards(name, len(rows), partial(judge, networks, w, self.batch_size))
             total.take(networks, rows, w, readings)
         return total.channels(networks)
-
-
-def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple[range, Tensor]]:
-    """The random faces of a seed, shard by shard: their numbers and `w` `[n, 512]`. More faces begin with the same."""
-    stream = torch.Generator().manual_seed(seed)
-    for rows in parts(n, SHARD):
-        z = torch.randn(len(rows), networks.generator.w_dim, generator=stream).to(networks.device)
-        with torch.inference_mode():
-            yield rows, networks.generator.truncate(networks.mapping(z), psi)
-
-
-def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
-    """The first random faces of a seed: `w` `[n, 512]`."""
-    return torch.cat([w for _, w in latents(networks, n, psi, seed)])
-
-
-def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
-    """What is known of the networks' channels, or at least the mean and deviation of the styles."""
-    if networks.channels is not None and networks.channels.s_std is not None:
-        return networks.channels
-    with torch.inference_mode():
-        s = networks.affine(faces(networks, STYLES, psi, seed)).double().cpu()
-    known = networks.channels or Channels(networks.name, seed=seed, psi=psi)
-    return replace(known, s_mean=s.mean(dim=0).float(), s_std=s.std(dim=0).float())
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from adfd.analysis.correlation import faces, known_channels
+from adfd.analysis.random_faces import faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.channels import Channels
 from adfd.errors import AdfdError

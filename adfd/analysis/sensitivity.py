@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adfd.analysis.correlation import faces, known_channels
+from adfd.analysis.random_faces import faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.channels import Channels
 from adfd.errors import AdfdError

@@ -1,0 +1,41 @@
+"""The random faces that the analyses look at: those of one seed are the same in every analysis, and begin alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from adfd.analysis.shards import parts
+from adfd.channels import Channels
+from adfd.models.networks import Networks
+
+SHARD = 250
+"""Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""
+STYLES = 2000  # faces for the mean and deviation of the styles alone, where no picture is needed
+
+
+def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple[range, Tensor]]:
+    """The random faces of a seed, shard by shard: their numbers and `w` `[n, 512]`. More faces begin with the same."""
+    stream = torch.Generator().manual_seed(seed)
+    for rows in parts(n, SHARD):
+        z = torch.randn(len(rows), networks.generator.w_dim, generator=stream).to(networks.device)
+        with torch.inference_mode():
+            yield rows, networks.generator.truncate(networks.mapping(z), psi)
+
+
+def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
+    """The first random faces of a seed: `w` `[n, 512]`."""
+    return torch.cat([w for _, w in latents(networks, n, psi, seed)])
+
+
+def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
+    """What is known of the networks' channels, or at least the mean and deviation of the styles."""
+    if networks.channels is not None and networks.channels.s_std is not None:
+        return networks.channels
+    with torch.inference_mode():
+        s = networks.affine(faces(networks, STYLES, psi, seed)).double().cpu()
+    known = networks.channels or Channels(networks.name, seed=seed, psi=psi)
+    return replace(known, s_mean=s.mean(dim=0).float(), s_std=s.std(dim=0).float())
