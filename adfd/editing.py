@@ -27,6 +27,7 @@ from adfd.people import People
 from adfd.photos import as_img
 from adfd.pooling import pool
 from adfd.refine import Sample
+from adfd.regions import REGIONS, region_shares
 from adfd.runs import Row, RunDirectory, atomic, mean, summarize
 from adfd.seeding import draw, output_seed
 from adfd.sheets import Tile, render_sheet
@@ -172,6 +173,7 @@ class Edit:
             **dict.fromkeys(("source_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")),
             **dict.fromkeys(("p_female", "loss", *(f"loss_{term}" for term in TERMS))),
             **dict.fromkeys(("alpha", "steps", "evaluations", "seconds", "converged")),
+            **{f"change_{region}": None for region in REGIONS},
             "seed": self.seed,
             "output_seed": output_seed(self.seed, photo, output),
             "image": None,
@@ -200,6 +202,7 @@ class Edit:
         pooled = pool(img)
         embedding = networks.embed(pooled)[0]
         age = networks.age(pooled).item()
+        shares = region_shares(pooled[0] - anchors.img[i])
         if not math.isfinite(age):
             return row | {"reason": "the judges read no finite number on the picture"}
         name = f"{sources.names[i]}_age{target_age:g}_{sample.output}"
@@ -210,6 +213,7 @@ class Edit:
             "id_similarity_source": networks.id_similarity(embedding, sources.embedding[i]).item(),
             "id_similarity_anchor": networks.id_similarity(embedding, anchors.embedding[i]).item(),
             "p_female": networks.gender(pooled).exp()[0, 0].item(),
+            **{f"change_{region}": share for region, share in zip(REGIONS, shares.tolist(), strict=True)},
             "image": self.run.save_image(name, img[0]),
         }
 

@@ -43,6 +43,12 @@ def region_means(values: Tensor) -> Tensor:
     return torch.einsum("...yx,ryx->...r", values, masks) / masks.sum(dim=(1, 2)).clamp_min(1)
 
 
+def region_shares(difference: Tensor) -> Tensor:
+    """Share of each region in the squared difference `[..., 3, size, size]` of two pictures: `[..., R]`; NaN of none."""
+    energy = region_means(difference.square().mean(dim=-3)) * region_areas(difference.shape[-1]).to(difference)
+    return energy / energy.sum(dim=-1, keepdim=True)
+
+
 def region_areas(size: int = POOLED_SIZE) -> Tensor:
     """Share of each region in the picture: `[R]`."""
     return region_masks(size).float().mean(dim=(1, 2))

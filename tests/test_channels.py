@@ -15,7 +15,7 @@ from adfd.channels import SCHEMA_VERSION, Channels, adjusted
 from adfd.errors import AdfdError
 from adfd.models.mobile import SHIPPED_CHANNELS
 from adfd.models.networks import Networks
-from adfd.regions import REGIONS, region_masks, region_means
+from adfd.regions import REGIONS, region_masks, region_means, region_shares
 from adfd.stylespace import StyleLayer, StyleSpace
 from tests.conftest import PAPER_WEIGHTS
 
@@ -172,3 +172,12 @@ def test_region_means() -> None:
     masks = region_masks(64)
     values = (masks * torch.arange(7)[:, None, None]).sum(dim=0)
     assert region_means(values[None].float())[0].tolist() == pytest.approx(list(range(7)))
+
+
+def test_region_shares() -> None:
+    difference = 2 * region_masks(64)[REGIONS.index("mouth")].float().expand(3, -1, -1)
+    assert region_shares(difference).tolist() == pytest.approx([float(name == "mouth") for name in REGIONS])
+    even = region_shares(torch.ones(2, 3, 64, 64))
+    assert even.shape == (2, len(REGIONS))
+    assert even.sum(dim=1).tolist() == pytest.approx([1, 1])
+    assert even[0, 0].item() == pytest.approx(region_masks(64)[0].float().mean().item())

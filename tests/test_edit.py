@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from adfd import build, editing
+from adfd.regions import REGIONS
 from adfd.runs import RunDirectory
 from tests.conftest import rows_of
 
@@ -49,6 +50,7 @@ def test_run_directory_is_complete(run_stage: Run) -> None:
         assert row["loss"] == pytest.approx(
             5 * row["loss_aging"] + 0.1 * row["loss_id"] + 0.01 * (row["loss_l2"] + row["loss_perceptual"])
         )
+        assert sum(row[f"change_{region}"] for region in REGIONS) == pytest.approx(1)
         code = np.load(run / "latents" / f"{row['photo']}_age{row['target_age']:g}_{row['output']}.npz")["s"]
         assert code.shape == (104,)
     for photo in ("seed1", "seed2"):
