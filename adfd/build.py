@@ -22,13 +22,10 @@ from adfd.anchors import Anchors, transformed_anchors
 from adfd.animation import Animation
 from adfd.editing import Edit
 from adfd.errors import AdfdError
-from adfd.evaluation import Record, find_runs
 from adfd.foreign import Folder, score
-from adfd.measuring import Measuring
 from adfd.methods.guided import Path as AgePath
 from adfd.methods.guided import Search, guided_anchors
 from adfd.methods.reference_mixing import check_strength, checked_layers, sams_layers
-from adfd.metrics import QUANTITIES
 from adfd.models.judges import judge_names
 from adfd.models.networks import REMEDY, Networks
 from adfd.people import People, photographed_people, portrait, synthetic_people
@@ -39,6 +36,9 @@ from adfd.sources import Sources
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
+
+    from adfd.evaluation import Record
+    from adfd.measuring import Measuring
 
 log = logging.getLogger(__name__)
 
@@ -283,6 +283,8 @@ def _people(chosen: str, made: Networks, ranks: Fabric | None) -> People:
 
 def check_evaluation(cfg: DictConfig) -> None:
     """Refuse impossible values before anything is read. Raises AdfdError naming the key and what is allowed."""
+    from adfd.metrics import QUANTITIES
+
     for key, allowed in {"source": ("runs", "folder"), "judges": ("run", "model")}.items():
         if cfg[key] not in allowed:
             raise AdfdError(f"{key} must be {' or '.join(allowed)}, got {cfg[key]}")
@@ -311,6 +313,8 @@ def run_paths(cfg: DictConfig) -> list[Path]:
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
     """The runs to evaluate: those below `runs`, or one that a folder of pictures is made into, in `output`."""
+    from adfd.evaluation import find_runs
+
     if cfg.source == "runs":
         return [record(path, Path(cfg.paths.root)) for path in find_runs(run_paths(cfg))]
     chosen = plain(cfg)
@@ -322,6 +326,8 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
 
 def record(directory: Path, root: Path) -> Record:
     """What a run's `.hydra` folder tells. Files that its configuration names below its checkout are sought in ours."""
+    from adfd.evaluation import Record
+
     files = [directory / ".hydra" / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
     try:
         cfg, own, overrides = (cast(Any, OmegaConf.load(file)) for file in files)
@@ -342,6 +348,8 @@ def record(directory: Path, root: Path) -> Record:
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
     """How a run's pictures are measured: networks are loaded when something is."""
+    from adfd.measuring import Measuring
+
     model = run.model if cfg.judges == "run" else plain(cfg.model)
     return Measuring(
         judges=partial(_stack, cfg, model, channels=cfg.cyclic and model == run.model),

@@ -28,9 +28,10 @@ def evaluate(cfg: DictConfig) -> None:
     jobs = measure(cfg, output)
     for job in jobs:
         evaluation.write_metrics(job)
+    drawn = draw(cfg, jobs)
     for folder in places(cfg, output):
         write_tables(cfg, jobs, folder)
-        write_figures(cfg, jobs, folder / "figures")
+        write_figures(drawn, folder / "figures")
     show(cfg, jobs)
     for folder in places(cfg, output):
         tables.show_path("tables and figures", folder)
@@ -69,18 +70,23 @@ def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
         paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
 
 
-def write_figures(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
-    """Those of the figures that the jobs are enough for."""
-    folder.mkdir(exist_ok=True)
+def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
+    """Those of the figures that the jobs are enough for, as files by name."""
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
     made["age_accuracy"] = figures.age_accuracy(jobs)
+    drawn = dict[str, bytes]()
     for name, figure in made.items():
         if figure is not None:
-            figures.write(figure, folder / name)
+            drawn |= {f"{name}.svg": figures.svg(figure).encode(), f"{name}.png": figures.png(figure)}
     sheet = figures.contact_sheet(jobs, cfg.figures.sheet_photos, cfg.figures.sheet_jobs)
-    if sheet is not None:
-        with atomic(folder / "contact_sheet.png") as stream:
-            sheet.save(stream, "PNG")
+    return drawn | ({"contact_sheet.png": sheet} if sheet else {})
+
+
+def write_figures(drawn: dict[str, bytes], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in drawn.items():
+        with atomic(folder / name) as stream:
+            stream.write(content)
 
 
 def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:

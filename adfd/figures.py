@@ -10,17 +10,14 @@ import io
 import math
 from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from adfd.evaluation import Estimate, Job, differing_keys, job_settings, label
 from adfd.metrics import QUANTITIES
-from adfd.runs import atomic
 from adfd.sheets import Tile, render_sheet, stack_sheets
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -51,10 +48,12 @@ def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
     shown = [job for job in jobs if {x, y} <= set(job.estimates)]
     if len(shown) < 2:
         return None
-    along = numeric_key(shown)
+    along = numeric_key(jobs)
     with rc_context(STYLE):
         figure, axes = _axes()
-        for name, group, style in _styled(_lines(shown, along)):
+        for name, group, style in _styled(_lines(jobs, along)):
+            if not (group := [job for job in group if job in shown]):
+                continue
             xs, ys = ([job.estimates[quantity] for job in group] for quantity in (x, y))
             axes.plot([e.mean for e in xs], [e.mean for e in ys], linewidth=1.2, label=name, **style)
             axes.errorbar(
@@ -91,7 +90,8 @@ def age_accuracy(jobs: Sequence[Job]) -> Figure | None:
         return None
     with rc_context(STYLE):
         figure, axes = _axes()
-        axes.plot([ages[0], ages[-1]], [ages[0], ages[-1]], "--", color=GREY, linewidth=1, label="as requested")
+        ends = ages[0], ages[-1]
+        axes.plot(ends, ends, "--", color=GREY, linewidth=1, zorder=3, label="as requested")
         for name, points, style in _styled(list(curves.items())):
             at = sorted(points)
             axes.plot(at, [points[age].mean for age in at], linewidth=1.2, label=name, **style)
@@ -111,12 +111,12 @@ def svg(figure: Figure) -> str:
         return stream.getvalue()
 
 
-def write(figure: Figure, stem: Path) -> None:
-    """Write a figure as `.svg`, and as `.png` at 200 dots an inch."""
-    with atomic(stem.with_suffix(".svg")) as stream:
-        stream.write(svg(figure).encode())
-    with rc_context(STYLE), atomic(stem.with_suffix(".png")) as stream:
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, at 200 dots an inch."""
+    with rc_context(STYLE):
+        stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=200)
+        return stream.getvalue()
 
 
 def numeric_key(jobs: Sequence[Job]) -> str | None:
@@ -182,8 +182,8 @@ def _legend(axes: Axes, title: str | None) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, title_fontsize=8)
 
 
-def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> Image.Image | None:
-    """The first output of every job, side by side: a row for each photo and age, the source in front.
+def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | None:
+    """The first output of every job, side by side, as PNG: a row for each photo and age, the source in front.
 
     At most `n_groups` rows, of the photos and ages that the first job with outputs has, and `n_jobs` jobs; the title
     says so. None where there are not two jobs with outputs.
@@ -193,14 +193,18 @@ def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> Image.Imag
         return None
     shown = made[:n_jobs]
     of_all = f", {len(shown)} of {len(made)} jobs" if len(shown) < len(made) else ""
-    places = dict.fromkeys((row["photo"], row["target_age"]) for row in made[0].rows if row["status"] == "ok")
+    ok = [row for row in made[0].rows if row["status"] == "ok"]
+    photos = dict.fromkeys(row["photo"] for row in ok)
+    places = [(photo, age) for photo in photos for age in sorted({r["target_age"] for r in ok if r["photo"] == photo})]
     sheets = []
-    for photo, target_age in list(places)[:n_groups]:
+    for photo, target_age in places[:n_groups]:
         source = made[0].directory / f"images/{photo}_source.png"
         tiles = [Tile(source, "source", photo)] if source.exists() else []
         tiles += [tile for job in shown for tile in _first_output(job, label(job, jobs), photo, target_age)]
         sheets.append(render_sheet(f"{photo} at {target_age:g}{of_all}", tiles))
-    return stack_sheets(sheets)
+    stream = io.BytesIO()
+    stack_sheets(sheets).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _first_output(job: Job, name: str, photo: str, target_age: float) -> list[Tile]:

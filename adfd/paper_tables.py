@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +92,10 @@ def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
     title = quantity.title
     if name == "diversity" and (measures := {job.judges["diversity"].split(",")[0] for job in jobs}):
         title += f" ({' or '.join(sorted(measures))})"
-    title += f", {quantity.unit}" if quantity.unit else ""
-    key = name
     if age is not None:
-        title, key = f"{title} at {age:g}", f"{name}_at_{age:g}"
+        title += f" at {age:g}"
+    title += f", {quantity.unit}" if quantity.unit else ""
+    key = name if age is None else f"{name}_at_{age:g}"
     values = (job.estimates if age is None else job.by_age.get(age, {}) for job in jobs)
     return Column(key, quantity, title, tuple(estimates.get(name) for estimates in values))
 
@@ -102,12 +103,17 @@ def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
 def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     shown = tuple(column for column in columns if any(column.values))
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
-    notes = []
-    for role in roles:
-        labels = list(dict.fromkeys(job.judges[role] for job in jobs))
-        mixed = "; the rows are not judged alike" if len({text.split(",")[0] for text in labels}) > 1 else ""
-        notes.append(f"{role}: {' | '.join(labels)}{mixed}")
-    return Table(tuple(label(job, jobs) for job in jobs), shown, tuple(notes))
+    return Table(tuple(label(job, jobs) for job in jobs), shown, tuple(_note(role, jobs) for role in roles))
+
+
+def _note(role: str, jobs: Sequence[Job]) -> str:
+    """Who judged, and in how many of the jobs that judge steered the outputs."""
+    counts = Counter(job.judges[role] for job in jobs)
+    if len(counts) == 1:
+        return f"{role}: {next(iter(counts))}"
+    alike = len({text.partition(", ")[0] for text in counts}) == 1
+    texts = [f"{text} ({n} of {len(jobs)})" for text, n in counts.items()]
+    return f"{role}: {'; '.join(texts)}" + ("" if alike else "; the rows are not judged alike")
 
 
 def markdown(table: Table) -> str:
