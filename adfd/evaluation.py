@@ -147,7 +147,7 @@ def make_job(
     rows = [row | {"failed": float(row["status"] != "ok")} for row in rows]
     ages = sorted({row["target_age"] for row in rows})
     labels = dict(judges)
-    for judge, name in judges.items() if "method" in record.config else ():  # of pictures from elsewhere none knows
+    for judge, name in judges.items() if "method" in record.config else ():  # else none knows
         labels[judge] += ", " + (steering(judge, record.config) if own[judge] == name else NOT_STEERING)
     return Job(
         directory=record.directory,
@@ -187,13 +187,14 @@ def estimate(quantity: Quantity, rows: Sequence[Row], bootstrap: Bootstrap) -> E
 
 
 def label(job: Job, jobs: Sequence[Job]) -> str:
-    """What tells a job from the others: its method and the overrides in which they differ; or else its folder too."""
+    """What tells a job from the others: its method and the overrides in which they differ, or else its folder too."""
     text = _label(job, jobs)
-    twins = [other for other in jobs if _label(other, jobs) == text]
+    twins = [other.directory for other in jobs if _label(other, jobs) == text]
     if len(twins) == 1:
         return text
-    same_name = len({other.name for other in twins}) < len(twins)
-    return f"{text} ({job.directory if same_name else job.name})"
+    ends = ("/".join(job.directory.parts[-n:]) for n in range(1, len(job.directory.parts)))
+    end = next((end for end in ends if sum(f"/{twin}".endswith(f"/{end}") for twin in twins) == 1), job.directory)
+    return f"{text} ({end})"
 
 
 def _label(job: Job, jobs: Sequence[Job]) -> str:
@@ -203,13 +204,20 @@ def _label(job: Job, jobs: Sequence[Job]) -> str:
 
 def differing_keys(jobs: Sequence[Job]) -> list[str]:
     """Keys of the overrides in which jobs differ, of those that a result depends on."""
-    chosen = [job_settings(job) for job in jobs]
+    chosen = [job_settings(job) for job in jobs if is_ours(job)]
     keys = dict.fromkeys(key for settings in chosen for key in settings)
     return [key for key in keys if len({settings.get(key) for settings in chosen}) > 1]
 
 
+def is_ours(job: Job) -> bool:
+    """Whether a job is a run of ours, not a folder of another program's pictures."""
+    return "method" in job.config
+
+
 def job_settings(job: Job) -> dict[str, str]:
-    """A job's overrides by key, without its method and without where and how it ran."""
+    """A job's overrides by key, without its method and without where and how it ran; none of what is not ours."""
+    if not is_ours(job):
+        return {}
     pairs = (override.lstrip("+~").partition("=") for override in job.overrides)
     aside = re.compile(r"(method|experiment|hardware|logger|paths|hydra)$|(hardware|logger|paths|hydra)[./]")
     return {key: value for key, _, value in pairs if not aside.match(key)}

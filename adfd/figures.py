@@ -10,13 +10,14 @@ import io
 import math
 from collections.abc import Sequence
 from itertools import cycle
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adfd.evaluation import Estimate, Job, differing_keys, job_settings, label
+from adfd.evaluation import Estimate, Job, differing_keys, is_ours, job_settings, label
 from adfd.metrics import QUANTITIES
 from adfd.sheets import Tile, render_sheet, stack_sheets
 
@@ -67,9 +68,9 @@ def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
                 alpha=0.5,
             )
             for job, at_x, at_y in zip(group, xs, ys, strict=True):
-                if along:
-                    text, at = job_settings(job)[along], (at_x.mean, at_y.mean)
-                    axes.annotate(text, at, (4, 4), textcoords="offset points", fontsize=7, color=style["color"])
+                if along and (value := job_settings(job).get(along)):
+                    at = at_x.mean, at_y.mean
+                    axes.annotate(value, at, (4, 4), textcoords="offset points", fontsize=7, color=style["color"])
         axes.set_xlabel(_axis_title(shown, x))
         axes.set_ylabel(_axis_title(shown, y))
         _legend(axes, f"points: {along}" if along else None)
@@ -123,7 +124,7 @@ def numeric_key(jobs: Sequence[Job]) -> str | None:
     """The override with the most different values of those whose values are numbers in all jobs; None without one."""
     candidates = {}
     for key in differing_keys(jobs):
-        values = [job_settings(job).get(key) for job in jobs]
+        values = [job_settings(job).get(key) for job in jobs if is_ours(job)]
         if all(_number(value) is not None for value in values):
             candidates[key] = len(set(values))
     return max(candidates, key=candidates.__getitem__) if candidates else None
@@ -179,7 +180,10 @@ def _axis_title(jobs: Sequence[Job], name: str) -> str:
 
 
 def _legend(axes: Axes, title: str | None) -> None:
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, title_fontsize=8)
+    """Right of the axes, in lines short enough to leave them room."""
+    handles, names = axes.get_legend_handles_labels()
+    names = ["\n".join(shorten(line, 32) for line in wrap(name, 32, break_long_words=False)) for name in names]
+    axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, title_fontsize=8)
 
 
 def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | None:

@@ -54,8 +54,9 @@ class Measuring:
 
     def measure(self, directory: Path, group: Group) -> None:
         """Measure a group and keep what was read. A missing picture leaves it unmeasured, with a warning."""
+        networks = self.judges(), self.stack() if self.stack else None  # not in inference mode: others take gradients
         try:
-            values = self._read(directory, group)
+            values = self._read(directory, group, *networks)
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
             return
@@ -103,8 +104,8 @@ class Measuring:
         return [name for judge, group in columns.items() if self.own[judge] != self.names[judge] for name in group]
 
     @torch.inference_mode()
-    def _read(self, directory: Path, group: Group) -> list[dict[str, Any]]:
-        judges, unread = self.judges(), self._foreign()
+    def _read(self, directory: Path, group: Group, judges: Networks, stack: Networks | None) -> list[dict[str, Any]]:
+        unread = self._foreign()
         photo, target_age = group[0]["photo"], group[0]["target_age"]
         names = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
         files = {role: directory / f"images/{name}.png" for role, name in names.items()}
@@ -124,23 +125,23 @@ class Measuring:
                 columns[f"id_similarity_{role}"] = judges.id_similarity(embedding, judges.embed(reference))
         if len(group) > 1:
             columns["diversity"] = distances_to_others(judges.perceptual, img, self.batch_size)
-        if self.stack:
-            columns |= self._cyclic(directory, group, img, references.get("source"))
+        if stack and "source" in references:
+            columns |= self._cyclic(directory, group, img, references["source"], judges, stack)
         values = {name: column.expand(len(group)).tolist() for name, column in columns.items()}
-        cyclic = {"id_similarity_cyclic": None} if self.stack else {}  # tried, where it could not be had
+        cyclic = {"id_similarity_cyclic": None} if stack else {}  # tried, where it could not be had
         return [cyclic | {name: column[i] for name, column in values.items()} for i in range(len(group))]
 
     def _each(self, network: Callable[[Tensor], Tensor], img: Tensor) -> Tensor:
         return torch.cat([network(part) for part in img.split(self.batch_size)])
 
-    def _cyclic(self, directory: Path, group: Group, img: Tensor, source: Tensor | None) -> dict[str, Tensor]:
+    def _cyclic(
+        self, directory: Path, group: Group, img: Tensor, source: Tensor, judges: Networks, stack: Networks
+    ) -> dict[str, Tensor]:
         """Identity similarity of the source and each output edited back to the age that was read on the source."""
-        assert self.stack is not None
         names = [f"{row['photo']}_age{row['target_age']:g}_{row['output']}" for row in group]
         codes = [directory / f"latents/{name}.npz" for name in names]
-        if source is None or not all(path.exists() for path in codes):
+        if not all(path.exists() for path in codes):
             return {}
-        stack, judges = self.stack(), self.judges()
         s = torch.stack([torch.from_numpy(np.load(path)["s"]) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)

@@ -24,6 +24,7 @@ from adfd.evaluation import Estimate, Job, find_runs, label, steering
 from adfd.foreign import Folder, parse
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
 from adfd.photos import as_img
 from tests.conftest import rows_of
 
@@ -193,16 +194,16 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
     stack = "adfd.models.load_other"
 
     def other(target: str, settings: str, made: object) -> Networks:
-        networks = loaded(target.replace("other", "tiny"), settings, made)
-        if target == stack:
-            networks.age.register_forward_hook(lambda *args: args[-1] + 5)
+        if target != stack:
+            return loaded(target, settings, made)
+        networks = load_tiny()
+        networks.age.register_forward_hook(lambda *args: args[-1] + 5)
         return networks
 
     monkeypatch.setattr(build, "_networks", other)
     monkeypatch.setattr(build, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model))
     evaluate(run_stage, run, "judges=model", f"model._target_={stack}", "cyclic=false", directory="other")
     metrics = metrics_of(run)
-    build._networks.cache_clear()
     assert metrics["quantities"]["age"]["mean"] == pytest.approx(own["quantities"]["age"]["mean"] + 5, abs=0.5)
     assert metrics["quantities"]["age"]["mean"] != own["quantities"]["age"]["mean"]
     assert metrics["judges"]["age"] == {"name": "other age", "in_the_loss": False, "in_the_search": False}
@@ -351,7 +352,7 @@ def job(name: str, overrides: tuple[str, ...] = (), method: str = "diversify", *
     estimates = {key: Estimate(mean, 1.0, mean - 0.5, mean + 0.5, 3, 6) for key, mean in means.items()}
     judges = dict.fromkeys(("age", "identity", "gender", "diversity"), "random, in the loss")
     where = Path("/runs") / name
-    return Job(where, name, method, overrides, "", {}, "finished", "", [], estimates, {}, judges)
+    return Job(where, name, method, overrides, "", {"method": {}}, "finished", "", [], estimates, {}, judges)
 
 
 def test_labels_tell_jobs_apart() -> None:
@@ -367,6 +368,11 @@ def test_labels_tell_jobs_apart() -> None:
         "diversify loss.aging=5 (2)",
     ]
     assert label(jobs[0], jobs[:1]) == "guided"
+    elsewhere = replace(jobs[1], directory=Path("/other/1"))
+    assert label(elsewhere, [jobs[1], elsewhere]) == "diversify (other/1)"
+    theirs = replace(job("x", ("folder.path=/b", "source=folder"), "theirs"), config={"folder": {}})
+    assert label(theirs, [*jobs, theirs]) == "theirs"
+    assert label(jobs[0], [jobs[0], theirs]) == "guided"
 
 
 def test_the_best_is_bold_ties_and_all() -> None:
