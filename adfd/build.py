@@ -351,10 +351,11 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
     from adfd.measuring import Measuring
 
     model = run.model if cfg.judges == "run" else plain(cfg.model)
+    cyclic = cfg.cyclic and "method" in run.config  # another program's pictures have no codes
     return Measuring(
-        judges=partial(_stack, cfg, model, channels=cfg.cyclic and model == run.model),
+        judges=partial(_stack, cfg, model, channels=cyclic and model == run.model),
         names=judge_names(model),
-        stack=partial(_stack, cfg, run.model) if cfg.cyclic else None,
+        stack=partial(_stack, cfg, run.model) if cyclic else None,
         own=judge_names(run.model),
         batch_size=cfg.batch_size,
     )
