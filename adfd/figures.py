@@ -121,11 +121,15 @@ def png(figure: Figure) -> bytes:
 
 
 def numeric_key(jobs: Sequence[Job]) -> str | None:
-    """The override with the most different values of those whose values are numbers in all jobs; None without one."""
+    """The override along which lines run: of those that are numbers in all jobs the one with the most values.
+
+    None where no two jobs differ in a number alone.
+    """
     candidates = {}
     for key in differing_keys(jobs):
         values = [job_settings(job).get(key) for job in jobs if is_ours(job)]
-        if all(_number(value) is not None for value in values):
+        numbers = all(_number(value) is not None for value in values)
+        if numbers and any(len(line) > 1 for _, line in _lines(jobs, key)):
             candidates[key] = len(set(values))
     return max(candidates, key=candidates.__getitem__) if candidates else None
 
@@ -143,7 +147,9 @@ def _lines(jobs: Sequence[Job], along: str | None) -> list[tuple[str, list[Job]]
         return [(label(job, jobs), [job]) for job in jobs]
     keys = [key for key in differing_keys(jobs) if key != along]
     lines: dict[str, list[Job]] = {}
-    for job in sorted(jobs, key=lambda job: _number(job_settings(job).get(along)) or -math.inf):
+    places = [_number(job_settings(job).get(along)) for job in jobs]
+    order = sorted(range(len(jobs)), key=lambda i: -math.inf if (place := places[i]) is None else place)
+    for job in (jobs[i] for i in order):
         settings = job_settings(job)
         common = " ".join([job.method, *(f"{key}={settings[key]}" for key in keys if key in settings)])
         lines.setdefault(common, []).append(job)
@@ -200,11 +206,14 @@ def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | No
     ok = [row for row in made[0].rows if row["status"] == "ok"]
     photos = dict.fromkeys(row["photo"] for row in ok)
     places = [(photo, age) for photo in photos for age in sorted({r["target_age"] for r in ok if r["photo"] == photo})]
+    only = f"{shown[0].method} " if len({job.method for job in shown}) == 1 else ""
+    names = [label(job, shown).removeprefix(only) for job in shown]
     sheets = []
     for photo, target_age in places[:n_groups]:
         source = made[0].directory / f"images/{photo}_source.png"
         tiles = [Tile(source, "source", photo)] if source.exists() else []
-        tiles += [tile for job in shown for tile in _first_output(job, label(job, jobs), photo, target_age)]
+        for job, name in zip(shown, names, strict=True):
+            tiles += _first_output(job, name, photo, target_age)
         sheets.append(render_sheet(f"{photo} at {target_age:g}{of_all}", tiles))
     stream = io.BytesIO()
     stack_sheets(sheets).save(stream, "PNG")

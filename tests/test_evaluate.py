@@ -451,6 +451,10 @@ def test_trade_offs_have_a_line_for_each_lambda() -> None:
     }
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "25", "25", "5", "5"]
     assert axes.get_xlabel() == "age error, years (random) ↓"
+    two = [replace(jobs[0], method="guided"), jobs[1]]
+    apart = figures.trade_off(two, "age_error", "id_similarity_source")
+    assert apart is not None
+    assert not apart.axes[0].texts  # they differ in more than a number: no line, and nothing to say at its points
     assert figures.trade_off(jobs[:1], "age_error", "id_similarity_source") is None
     assert figures.trade_off(jobs, "age_error", "diversity") is None
     assert figures.svg(figure) == figures.svg(figures.trade_off(jobs, "age_error", "id_similarity_source"))  # type: ignore[arg-type]
