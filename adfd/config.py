@@ -18,7 +18,9 @@ from adfd.analysis.correlation import Correlation
 from adfd.analysis.intervention import Intervention
 from adfd.analysis.sensitivity import Sensitivity
 from adfd.animation import Animation
+from adfd.bootstrap import Bootstrap
 from adfd.channel_weights import ChannelWeights
+from adfd.foreign import Folder
 from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
 from adfd.preparing import PrepareSettings
@@ -48,6 +50,8 @@ PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
 ANALYSES = {"correlation": Correlation, "sensitivity": Sensitivity, "intervention": Intervention}
+FolderNode = node(Folder)
+BootstrapNode = node(Bootstrap)
 
 
 @dataclass
@@ -178,6 +182,38 @@ class AnalyzeConfig:
 
 
 @dataclass
+class TableNode:
+    columns: list[str] = MISSING
+    by_age: list[str] = MISSING
+
+
+@dataclass
+class FiguresNode:
+    trade_offs: list[Any] = MISSING
+    sheet_photos: int = MISSING
+    sheet_jobs: int = MISSING
+
+
+@dataclass
+class EvaluateConfig:
+    """Root of `python -m adfd.evaluate`."""
+
+    paths: PathsNode = MISSING
+    model: Any = MISSING
+    prepare: PrepareNode = MISSING  # type: ignore[valid-type]
+    hardware: HardwareNode = MISSING
+    source: str = MISSING
+    runs: Any = MISSING
+    judges: str = MISSING
+    cyclic: bool = MISSING
+    batch_size: int = MISSING
+    folder: FolderNode = MISSING  # type: ignore[valid-type]
+    bootstrap: BootstrapNode = MISSING  # type: ignore[valid-type]
+    table: TableNode = MISSING
+    figures: FiguresNode = MISSING
+
+
+@dataclass
 class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
@@ -210,6 +246,7 @@ def register() -> None:
     store.store(name="edit_schema", node=EditConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
     methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,

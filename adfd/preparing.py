@@ -130,7 +130,7 @@ def prepare(
     photo_names = unique_names(photos)
     named = list(zip(photo_names, photos, strict=True))[share]
     for name, photo in progress_bar(named, desc="align", unit="photo", disable=not progress):
-        for face_name, (crop, aligned) in zip(face_names(name, photo_names), _crops(photo, settings), strict=False):
+        for face_name, (crop, aligned) in zip(face_names(name, photo_names), crops(photo, settings), strict=False):
             face = PreparedFace(face_name, photo, "ready", aligned=aligned)
             if isinstance(crop, str):
                 face = replace(face, status="skipped", reason=crop)
@@ -206,7 +206,7 @@ def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
     return (f"{name}#{n}" for n in count(2) if f"{name}#{n}".casefold() not in taken)
 
 
-def _crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool]]:
+def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool]]:
     """Crops of a photo's faces, or the reason why there is none; and whether the photo is taken as it is."""
     try:
         image = read_photo(photo)

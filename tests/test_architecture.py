@@ -10,9 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "adfd"
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
 
-STAGES = {"adfd.__main__", "adfd.prepare", "adfd.analyze"}
+STAGES = {"adfd.__main__", "adfd.prepare", "adfd.analyze", "adfd.evaluate"}
 MAY_KNOW_HYDRA = STAGES | {"adfd.stage", "adfd.build", "adfd.config", "adfd.sweep"}
-LAYERS = ["stages", "build", "editing", "methods", "refine", "objective", "anchors", "models", "channels", "stylespace"]
+LAYERS = [
+    *("stages", "build", "editing", "measuring", "foreign", "methods", "refine", "objective", "anchors"),
+    *("models", "channels", "stylespace"),
+]
 
 
 def imports(path: Path) -> set[str]:

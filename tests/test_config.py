@@ -63,12 +63,23 @@ def test_every_option_composes_and_builds(group: str, option: str) -> None:
         build.settings(node)
 
 
-@pytest.mark.parametrize("stage", ["prepare", "analyze"])
+@pytest.mark.parametrize("stage", ["prepare", "analyze", "evaluate"])
 def test_other_stages_compose(stage: str) -> None:
-    cfg = composed(stage=stage)
+    needed = {"evaluate": ["runs=outputs", "folder.path=pictures"]}
+    cfg = composed(*needed.get(stage, []), stage=stage)
     build.plain(cfg)
     if stage == "analyze":
         assert callable(build.analysis(cfg))
+    if stage == "evaluate":
+        build.check_evaluation(cfg)
+        for node in (cfg.bootstrap, cfg.folder, cfg.prepare):
+            build.settings(node)
+
+
+@pytest.mark.parametrize("override", ["run=a", "table.colums=[]", "folder.sorces=a", "cyclic=perhaps", "batch_size=x"])
+def test_typos_in_evaluate_fail_while_composing(override: str) -> None:
+    with pytest.raises(HydraException):
+        composed(override, stage="evaluate")
 
 
 @pytest.mark.parametrize("name", ["correlation", "sensitivity", "intervention"])
@@ -194,11 +205,11 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
         composed("reference_compat=perhaps")
 
 
-@pytest.mark.parametrize("stage", ["edit", "prepare", "analyze"])
+@pytest.mark.parametrize("stage", ["edit", "prepare", "analyze", "evaluate"])
 @pytest.mark.parametrize("model", ["mobile", "tiny", "sam", "stylegan2"])
 def test_every_model_composes_in_every_stage_with_keys_of_its_own(stage: str, model: str) -> None:
     cfg = composed(f"model={model}", stage=stage)
-    assert build.plain(cfg)["model"]["channels"] == (None if model in ("sam", "stylegan2") else cfg.model.channels)
+    assert build.plain(cfg.model)["channels"] == (None if model in ("sam", "stylegan2") else cfg.model.channels)
     with pytest.raises(HydraException):
         composed(f"model={model}", "model.sma=PATH", stage=stage)
     if model != "sam":

@@ -1,0 +1,120 @@
+"""Stage "evaluate": run directories -> metrics, tables and figures. `python -m adfd.evaluate runs=PATH`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from adfd import build, config, evaluation, figures, paper_tables, progress, stage, tables
+from adfd.evaluation import Job
+from adfd.report import write_report
+from adfd.runs import atomic
+
+config.register()
+
+
+@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    stage.run(evaluate, cfg)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Measure what the rows of the runs do not hold, and write what all of them come to."""
+    build.check_evaluation(cfg)
+    output = Path(HydraConfig.get().runtime.output_dir)
+    jobs = measure(cfg, output)
+    for job in jobs:
+        evaluation.write_metrics(job)
+    drawn = draw(cfg, jobs)
+    for folder in places(cfg, output):
+        write_tables(cfg, jobs, folder)
+        write_figures(drawn, folder / "figures")
+        write_report(title(cfg), jobs, folder / "report.html", curves(drawn))
+    show(cfg, jobs)
+    for folder in places(cfg, output):
+        tables.show_path("tables and figures", folder)
+        tables.show_path("page", folder / "report.html")
+
+
+def measure(cfg: DictConfig, output: Path) -> list[Job]:
+    """Every run with its rows completed, those of a folder made first."""
+    records = build.records(cfg, output)
+    measuring = [build.measuring(cfg, record) for record in records]
+    rows = [evaluation.latest_rows(record.directory) for record in records]
+    pending = [
+        (how, record, group)
+        for how, record, of_run in zip(measuring, records, rows, strict=True)
+        for group in how.pending(record.directory, of_run)
+    ]
+    for how, record, group in progress.bar(pending, desc="measure", unit="photo", disable=not pending):
+        how.measure(record.directory, group)
+    bootstrap = build.settings(cfg.bootstrap)
+    return [
+        evaluation.make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
+        for record, how, of_run in zip(records, measuring, rows, strict=True)
+    ]
+
+
+def places(cfg: DictConfig, output: Path) -> list[Path]:
+    """Where tables and figures go: the evaluation's own directory, and the one that was evaluated, if it is one."""
+    paths = build.run_paths(cfg) if cfg.source == "runs" else []
+    return list(dict.fromkeys([output, *(path.resolve() for path in paths if len(paths) == 1)]))
+
+
+def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
+    """The aggregate, the table of quantities, and where there are several target ages the table of those."""
+    evaluation.write_aggregate(jobs, folder / "aggregate.json", build.settings(cfg.bootstrap))
+    paper_tables.write(paper_tables.by_quantity(jobs, cfg.table.columns), jobs, folder / "table")
+    if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
+        paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
+
+
+def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
+    """Those of the figures that the jobs are enough for, as files by name."""
+    made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
+    made["age_accuracy"] = figures.age_accuracy(jobs)
+    drawn = dict[str, bytes]()
+    for name, figure in made.items():
+        if figure is not None:
+            drawn |= {f"{name}.svg": figures.svg(figure).encode(), f"{name}.png": figures.png(figure)}
+    sheet = figures.contact_sheet(jobs, cfg.figures.sheet_photos, cfg.figures.sheet_jobs)
+    return drawn | ({"contact_sheet.png": sheet} if sheet else {})
+
+
+def write_figures(drawn: dict[str, bytes], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in drawn.items():
+        with atomic(folder / name) as stream:
+            stream.write(content)
+
+
+def title(cfg: DictConfig) -> str:
+    """What was evaluated, by its path."""
+    paths = [cfg.folder.path] if cfg.source == "folder" else build.run_paths(cfg)
+    return ", ".join(Path(path).name for path in paths)
+
+
+def curves(drawn: dict[str, bytes]) -> dict[str, str]:
+    """The SVGs of the figures, by caption."""
+    return {name[:-4].replace("_", " "): content.decode() for name, content in drawn.items() if name.endswith(".svg")}
+
+
+def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
+    """The means on the terminal, and who judged."""
+    table = paper_tables.by_quantity(jobs, cfg.table.columns)
+    titles = ["job", "status", *(column.quantity.title for column in table.columns)]
+    rows = []
+    for row, (name, job) in enumerate(zip(table.labels, jobs, strict=True)):
+        means = [value and value.mean for value in (column.values[row] for column in table.columns)]
+        rows.append([name.replace(" ", "\n"), job.status, *means])
+    tables.show("evaluation", titles, rows)
+    for note in table.notes:
+        print(note)
+
+
+if __name__ == "__main__":
+    main()

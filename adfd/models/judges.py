@@ -1,0 +1,22 @@
+"""Who the judges of a stack are, known from its settings alone: results are labelled with these names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def judge_names(model: dict[str, Any]) -> dict[str, str]:
+    """Names of the judges of "age", "identity", "gender" and "diversity" of a `model` config.
+
+    Judges of one name read one picture alike, whichever stack they come with.
+    """
+    stack = model["_target_"].rpartition("load_")[2]
+    if stack == "tiny":
+        return dict.fromkeys(("age", "identity", "gender"), "random") | {"diversity": "random face_features"}
+    published = stack == "sam" or model.get("judges") == "sam"
+    return {
+        "age": "DEX" if published else "dlib age",
+        "identity": "ArcFace" if published else "dlib face",
+        "gender": "dlib gender",
+        "diversity": model.get("perceptual", "face_features"),
+    }
