@@ -44,7 +44,7 @@ def region_means(values: Tensor) -> Tensor:
 
 
 def region_shares(difference: Tensor) -> Tensor:
-    """Share of each region in the squared difference `[..., 3, size, size]` of two pictures: `[..., R]`; NaN of none."""
+    """Share of each region in a squared difference of pictures, `[..., 3, size, size]`: `[..., R]`; NaN of none."""
     energy = region_means(difference.square().mean(dim=-3)) * region_areas(difference.shape[-1]).to(difference)
     return energy / energy.sum(dim=-1, keepdim=True)
 
