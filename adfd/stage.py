@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -33,17 +34,21 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
     How it ended stands in `summary.json`. In a multirun a failed job is left to the sweep's summary, and the next one
     starts.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     warnings.filterwarnings("ignore", module="lightning")
-    alone = HydraConfig.get().mode == RunMode.RUN
+    hydra = HydraConfig.get()
+    alone = hydra.mode == RunMode.RUN
+    if "cpus_per_task" in hydra.launcher and not alone:  # submitit: many processes, each of which would take all cores
+        torch.set_num_threads(hydra.launcher.cpus_per_task or 1)
     try:
         result = job(cfg)
         if not alone:
             record("finished")
         return result
     except KeyboardInterrupt:
-        record("interrupted", "interrupted")
-        log.warning("interrupted; what was finished is in %s", HydraConfig.get().runtime.output_dir)
+        record("interrupted", "stopped by Ctrl-C or SIGTERM")
+        log.warning("interrupted; what was finished is in %s", hydra.runtime.output_dir)
         sys.exit(INTERRUPTED)
     except (AdfdError, OSError) as error:  # what the user can mend: OSErrors name the file and what is wrong with it
         if not isinstance(error, OccupiedError):

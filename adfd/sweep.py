@@ -13,6 +13,7 @@ import copy
 import csv
 import io
 import secrets
+import signal
 import sys
 from collections import Counter
 from itertools import count
@@ -29,6 +30,7 @@ from adfd import build
 from adfd.errors import AdfdError
 from adfd.runs import Row, atomic, config_hash, held, lock, read_rows, read_summary, row_key
 from adfd.sheets import stack_sheets
+from adfd.stage import INTERRUPTED
 from adfd.tables import show_path, show_sweep
 
 COLUMNS = (
@@ -89,6 +91,8 @@ class SweepSummary(Callback):
             sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
         atexit.unregister(report)
         atexit.register(report, directory)  # after Ctrl-C, or where a launcher lost a worker
+        for number in (signal.SIGINT, signal.SIGTERM):  # while worker processes have the jobs
+            signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -100,14 +104,18 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         atexit.unregister(report)
-        failed = report(Path(config.hydra.sweep.dir))
+        try:
+            failed = report(Path(config.hydra.sweep.dir))
+        except OSError as error:
+            sys.exit(f"error: {error}")
         SweepSummary.lock = None
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if failed:
             sys.exit(1)
 
 
 def begin(directory: Path, resume: bool | None) -> None:
-    """Give the sweep its id, or go on with it. Raises AdfdError where that was not asked for."""
+    """Give the sweep its id, or go on with it. Raises AdfdError where that was not asked for, OSError on a bad disk."""
     jobs = [settled(job) for job in read_jobs(directory)]
     if jobs and not resume:
         remedy = "" if resume is None else "sweep.resume=true goes on with them, or "
@@ -115,6 +123,7 @@ def begin(directory: Path, resume: bool | None) -> None:
     mark = directory / "sweep_id"
     if not mark.exists():
         mark.write_text(f"{directory.name}-{secrets.token_hex(3)}")
+    write_csv(directory / "sweep.csv", jobs)
     if jobs:
         states = Counter(job["status"] for job in jobs)
         print(f"sweep {mark.read_text()} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}")
@@ -138,7 +147,10 @@ def report(directory: Path) -> bool:
             print(f"job {job['job']} {job['status']}: {job['reason']}; see {job['log']}", file=sys.stderr)
     if left := [job["job"] for job in jobs if job["status"] != "finished" and not job["started"]]:
         print(f"not finished, and not asked for this time: job {', '.join(left)}", file=sys.stderr)
-    return any(job["status"] != "finished" and job["started"] for job in jobs)
+    unfinished = any(job["status"] != "finished" and job["started"] for job in jobs)
+    if unfinished:
+        print(f"to go on: the same command with hydra.sweep.dir={directory} sweep.resume=true", file=sys.stderr)
+    return unfinished
 
 
 def job_number(name: str) -> float:

@@ -26,7 +26,10 @@ from tests.test_edit import comparable
 Run = Callable[..., Path]
 SHORT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=3", "method.n_outputs=2", "logger=none")
 RESUME = "sweep.resume=true"
-AGGREGATE = ("status", "outputs", "failures", "age_error", "id_similarity_source", "id_similarity_anchor", "harmonic")
+AGGREGATE = (
+    *("status", "outputs", "failures", "reason"),
+    *("age_error", "id_similarity_source", "id_similarity_anchor", "harmonic", "diversity"),
+)
 
 
 def jobs_of(sweep: Path) -> dict[str, dict[str, str]]:
@@ -40,7 +43,7 @@ def jobs_of(sweep: Path) -> dict[str, dict[str, str]]:
 def outcome(sweep: Path) -> dict[str, tuple]:
     """All that a sweep found, by the jobs' hashes: rows, and the aggregate without what the clock says."""
     return {
-        key: (comparable(read_rows(sweep / job["job"] / "results.jsonl")), [job[column] for column in (*AGGREGATE, "diversity")])
+        key: (comparable(read_rows(sweep / job["job"] / "results.jsonl")), [job[column] for column in AGGREGATE])
         for key, job in jobs_of(sweep).items()
     }
 
@@ -158,9 +161,8 @@ def test_without_resume_a_sweep_with_jobs_is_refused(run_stage: Run) -> None:
     before = outcome(sweep)
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", *SHORT, "target_age=20")
-    assert exit.value.code == (
-        f"error: {sweep} holds 1 jobs of a sweep; sweep.resume=true goes on with them, or choose another hydra.sweep.dir"
-    )
+    remedy = "sweep.resume=true goes on with them, or choose another hydra.sweep.dir"
+    assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; {remedy}"
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", "seed=1", stage="analyze")
     assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; choose another hydra.sweep.dir"
