@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from adfd import build, config, editing
@@ -286,7 +287,9 @@ def test_other_stages_sweep_too(run_stage: Run) -> None:
     ("launcher", "plugin", "settings"),
     [
         ("joblib", "hydra_joblib_launcher", ["hydra.launcher.n_jobs=2"]),
-        ("submitit_local", "hydra_submitit_launcher", ["hydra.sweeper.max_batch_size=2"]),
+        pytest.param(
+            *("submitit_local", "hydra_submitit_launcher", ["hydra.sweeper.max_batch_size=2"]), marks=pytest.mark.slow
+        ),
         pytest.param("ray", "hydra_ray_launcher", ["+hydra.launcher.ray.init.num_cpus=2"], marks=pytest.mark.slow),
     ],
 )
@@ -315,3 +318,16 @@ def test_schemas_are_found_by_name_in_worker_processes() -> None:
     assert len(nodes) > 15
     for node in nodes:
         assert pickle.loads(pickle.dumps(node)) is node
+
+
+def test_a_search_for_lambdas_is_resumed(run_stage: Run) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install '.[tune]' brings Optuna")
+    overrides = ("-m", *SHORT, "target_age=[20,70]", "hydra/sweeper=lambdas")
+    whole = run_stage(*overrides, "hydra.sweeper.n_trials=3", directory="whole")
+    run_stage(*overrides, "hydra.sweeper.n_trials=2", directory="parts")
+    parts = run_stage(*overrides, "hydra.sweeper.n_trials=3", RESUME, directory="parts")
+    assert outcome(parts) == outcome(whole)
+    assert "job 1: done already" in (parts / "1" / "edit.log").read_text()
+    best = max(float(job["harmonic"]) for job in jobs_of(whole).values())
+    for sweep in (whole, parts):
+        assert OmegaConf.load(sweep / "optimization_results.yaml").best_value == pytest.approx(best)
