@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import hydra
@@ -9,29 +10,30 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from adfd import build, config, stage, tables
-from adfd.editing import describe
-from adfd.runs import RunDirectory
+from adfd.runs import RunDirectory, read_summary
 
 config.register()
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="edit")
-def main(cfg: DictConfig) -> None:
-    stage.run(edit, cfg)
+def main(cfg: DictConfig) -> float | None:
+    return stage.run(edit, cfg)
 
 
-def edit(cfg: DictConfig) -> None:
-    """Edit everybody in `data` at every `target_age`; leave a run directory."""
-    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir), build.plain(cfg))
-    try:
+def edit(cfg: DictConfig) -> float | None:
+    """Edit everybody in `data` at every `target_age`; leave a run directory. Returns the harmonic score."""
+    with RunDirectory(Path(HydraConfig.get().runtime.output_dir), build.identity(cfg)) as run:
+        if build.in_sweep() and build.done(cfg, run):
+            log.info("job %s: done already, %d outputs", run.path.name, len(run.rows))
+            return read_summary(run.path)["harmonic"]
+        if run.rows:
+            log.info("job %s: goes on, %d outputs are there", run.path.name, run.count())
         target_ages = build.target_ages(cfg)
-        job = build.edit(cfg, run)
-    except Exception as error:
-        run.save_summary({"status": "failed", "reason": describe(error)})
-        raise
-    summary = job.everybody(target_ages)
-    if summary:
-        tables.show_run(run, summary)
+        summary = build.edit(cfg, run).everybody(target_ages)
+        if summary:
+            tables.show_run(run, summary)
+        return summary.get("harmonic")
 
 
 if __name__ == "__main__":

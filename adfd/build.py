@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,7 +34,7 @@ from adfd.models.networks import REMEDY, Networks
 from adfd.people import People, photographed_people, portrait, synthetic_people
 from adfd.photos import find_photos
 from adfd.preparing import write_table
-from adfd.runs import RunDirectory, config_hash
+from adfd.runs import RunDirectory, config_hash, read_summary
 from adfd.sources import Sources
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
@@ -43,6 +45,9 @@ if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
 
 log = logging.getLogger(__name__)
 
+VIEWS = ("logger", "paths", "sweep")
+"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs."""
+
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """A config as plain containers, resolved. Raises AdfdError naming the first key without a value."""
@@ -51,6 +56,29 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     except Exception as error:
         key = getattr(error, "full_key", None)
         raise AdfdError(f"{key} has no value; set it with {key}=...") from error
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """What the results of a run depend on. Raises AdfdError naming the first key without a value."""
+    return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
+
+
+def in_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def done(cfg: DictConfig, run: RunDirectory) -> bool:
+    """Whether an earlier start finished all outputs, of all photos that are there now. Nothing is loaded for that."""
+    summary = read_summary(run.path)
+    if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
+        return False
+    folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
+    for table, folder in folders.items():
+        seen = {record["photo"] for file in run.path.glob(table) for record in csv.DictReader(file.open())}
+        with suppress(AdfdError):  # photos that are gone by now were done with
+            if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
+                return False
+    return True
 
 
 def settings(node: Any) -> Any:
@@ -96,7 +124,9 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     settings(cfg.prepare)
     if "references" in cfg.method:
         find_photos(Path(plain(cfg)["method"]["references"]))  # what is missing shows before minutes of inversion
-    stack, ranks = networks(cfg), fabric(cfg)
+    if (ranks := fabric(cfg)).is_global_zero:
+        run.hold()
+    stack = networks(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
     persons = people(cfg)
@@ -159,14 +189,15 @@ def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:
     if cfg.logger.csv:
         made.append(tracking.CsvTracker(run.path))
     if cfg.logger.wandb:
-        in_sweep = hydra.mode == RunMode.MULTIRUN
+        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
+        said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
         made.append(
             tracking.WandbTracker(
                 run.path,
-                plain(cfg),
-                id=config_hash({"config": plain(cfg), "directory": str(run.path)}),
-                name=",".join(hydra.overrides.task) or hydra.runtime.choices["method"],
-                group=Path(hydra.sweep.dir).name if in_sweep else None,
+                plain(cfg) | {"config_hash": run.id, "sweep_id": sweep_id},
+                id=config_hash({"config": run.id, "directory": str(run.path)}),
+                name=",".join(said) or hydra.runtime.choices["method"],
+                group=sweep_id,
                 job_type=hydra.runtime.choices["method"],
                 **{
                     key: value

@@ -25,31 +25,39 @@ from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
 from adfd.preparing import PrepareSettings
 from adfd.refine import Refinement
+from adfd.sweep import job_folder
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONF = CHECKOUT / "conf"
 
 
 def node(settings: type) -> Any:
-    """The config node of a settings class: its fields, typed and without values, and its `_target_`."""
+    """The config node of a settings class: its fields, typed and without values, and its `_target_`.
+
+    Assign it to `<settings>Node` in this module: the workers of a sweep find it here by its name.
+    """
     hints = get_type_hints(settings)
     typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
     for item in fields(settings):
         kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
         assert item.default is REQUIRED, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
         typed.append((item.name, kind, field(default=MISSING)))
-    return make_dataclass(f"{settings.__name__}Node", typed)
+    made = make_dataclass(f"{settings.__name__}Node", typed)
+    made.__module__ = __name__
+    return made
 
 
-LossNode = node(LossWeights)
-RefineNode = node(Refinement)
-PrepareNode = node(PrepareSettings)
-ChannelsNode = node(ChannelWeights)
+LossWeightsNode = node(LossWeights)
+RefinementNode = node(Refinement)
+PrepareSettingsNode = node(PrepareSettings)
+ChannelWeightsNode = node(ChannelWeights)
 PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
-ANALYSES = {"correlation": Correlation, "sensitivity": Sensitivity, "intervention": Intervention}
+CorrelationNode = node(Correlation)
+SensitivityNode = node(Sensitivity)
+InterventionNode = node(Intervention)
 FolderNode = node(Folder)
 BootstrapNode = node(Bootstrap)
 
@@ -151,6 +159,11 @@ class LoggerNode:
 
 
 @dataclass
+class SweepNode:
+    resume: bool = MISSING
+
+
+@dataclass
 class PathsNode:
     root: str = str(CHECKOUT)
     output_dir: str = MISSING
@@ -165,7 +178,7 @@ class PrepareConfig:
     paths: PathsNode = MISSING
     model: Any = MISSING
     data: DataNode = MISSING
-    prepare: PrepareNode = MISSING  # type: ignore[valid-type]
+    prepare: PrepareSettingsNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
 
 
@@ -200,7 +213,7 @@ class EvaluateConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
-    prepare: PrepareNode = MISSING  # type: ignore[valid-type]
+    prepare: PrepareSettingsNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
     source: str = MISSING
     runs: Any = MISSING
@@ -218,13 +231,14 @@ class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
     method: Any = MISSING
-    loss: LossNode = MISSING  # type: ignore[valid-type]
-    refine: RefineNode = MISSING  # type: ignore[valid-type]
-    channels: ChannelsNode = MISSING  # type: ignore[valid-type]
+    loss: LossWeightsNode = MISSING  # type: ignore[valid-type]
+    refine: RefinementNode = MISSING  # type: ignore[valid-type]
+    channels: ChannelWeightsNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]
     animation: AnimationNode = MISSING  # type: ignore[valid-type]
     logger: LoggerNode = MISSING
+    sweep: SweepNode = MISSING
     target_age: Any = MISSING
     n_outputs: int = MISSING
     seed: int = MISSING
@@ -242,6 +256,7 @@ def compat(published: Any, ours: Any, *, _root_: Container) -> Any:
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/` refers to."""
     OmegaConf.register_new_resolver("compat", compat, replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     store = ConfigStore.instance()
     store.store(name="edit_schema", node=EditConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
@@ -258,5 +273,6 @@ def register() -> None:
         store.store(group="schema/method", name=name, node=schema)
     for name, schema in {"embedded": ModelNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
-    for name, analysis in ANALYSES.items():
-        store.store(group="schema/analysis", name=name, node=node(analysis))
+    analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
+    for name, schema in analyses.items():
+        store.store(group="schema/analysis", name=name, node=schema)

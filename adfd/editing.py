@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -149,7 +148,8 @@ class Edit:
         if not self.run.has_image(f"{name}_source"):
             crop = self.people.crop(name)
             if crop:
-                shutil.copyfile(crop, self.run.path / f"images/{name}_source.png")
+                with atomic(self.run.path / f"images/{name}_source.png") as stream:
+                    stream.write(crop.read_bytes())
             else:
                 self.run.save_image(f"{name}_source", self._synthesize(anchors.sources.w_plus[row], w_plus=True))
         if not self.run.has_image(f"{name}_age{target_age:g}_anchor"):

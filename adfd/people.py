@@ -14,6 +14,7 @@ from adfd.batching import row_by_row
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 from adfd.preparing import PreparedFace, PrepareSettings, load_sources, prepare
+from adfd.runs import atomic
 from adfd.sources import Sources
 
 
@@ -67,5 +68,6 @@ def portrait(folder: Path) -> Path:
     path = folder / "portrait.png"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(data.astronaut()).save(path)
+        with atomic(path) as stream:  # several jobs may do so at once
+            Image.fromarray(data.astronaut()).save(stream, "PNG")
     return path

@@ -8,14 +8,18 @@ latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
+config_hash     whose folder this is: a hash of all that the results depend on
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +31,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adfd.errors import AdfdError
+from adfd.errors import OccupiedError
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
 
 class RunDirectory:
-    """One run's folder. `config` is the resolved configuration; a folder belongs to one configuration for good."""
+    """One run's folder. `config` is what its results depend on; a folder belongs to one configuration for good.
+
+    In a `with` statement, what `hold` took is let go at the end.
+    """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
@@ -43,14 +52,37 @@ class RunDirectory:
         self._claim()
         end_line(path / "results.jsonl")
         self.reload()
+        self._lock: IO[str] | None = None
 
     def _claim(self) -> None:
-        """Mark the folder as this configuration's. Raises AdfdError where another one's results lie in it."""
+        """Mark the folder as this configuration's. Raises OccupiedError where another one's results lie in it."""
         mark = self.path / "config_hash"
-        owner = mark.read_text() if mark.exists() else None
-        if owner not in (None, self.id):
-            raise AdfdError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
+        owner = mark.read_text() if mark.exists() else ""
+        if owner not in ("", self.id):  # empty where a kill came between
+            raise OccupiedError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
         mark.write_text(self.id)
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock:
+            self._lock.close()
+
+    def hold(self) -> None:
+        """Keep other processes out, for all ranks of this run, and tell that it is under way.
+
+        Steps of outputs that were not finished are forgotten: they come again. Raises OccupiedError where another
+        process is at work here.
+        """
+        self._lock = lock(self.path / ".lock")
+        self.reload()
+        self.save_summary({"status": "running"})
+        file = self.path / "steps.jsonl"
+        steps = read_rows(file)
+        if len(kept := [step for step in steps if self.done(*row_key(step))]) < len(steps):
+            with atomic(file) as stream:
+                stream.writelines(json_line(step) for step in kept)
 
     def reload(self) -> None:
         """Take in what lies in `results.jsonl`."""
@@ -60,6 +92,10 @@ class RunDirectory:
     def rows(self) -> list[Row]:
         """The latest row of every output."""
         return list(self._rows.values())
+
+    def count(self) -> int:
+        """Number of outputs that are there."""
+        return sum(row["status"] == "ok" for row in self.rows)
 
     def done(self, photo: str, target_age: float, output: int) -> bool:
         """Whether this output is there, from this start of the run or an earlier one."""
@@ -93,8 +129,46 @@ class RunDirectory:
             return torch.from_numpy(file["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
-        with atomic(self.path / "summary.json") as stream:
-            stream.write(json.dumps(finite(summary), indent=2).encode())
+        write_summary(self.path, summary)
+
+
+def write_summary(directory: Path, summary: dict[str, Any]) -> None:
+    with atomic(directory / "summary.json") as stream:
+        stream.write(json.dumps(finite(summary), indent=2).encode())
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """A run's `summary.json`; empty where there is none."""
+    file = directory / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def lock(path: Path, wait: bool = False) -> IO[str]:
+    """Hold a file until it is closed or the process ends, however it ends.
+
+    Raises OccupiedError naming the process that holds it, unless told to wait for that one.
+    """
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.seek(0)
+        raise OccupiedError(f"{path.parent} is in use by {file.read()}; wait for it or end it") from None
+    except OSError as error:
+        log.warning("%s cannot be locked (%s): start nothing else there until this has ended", path.parent, error)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def held(path: Path) -> bool:
+    """Whether some process holds this file."""
+    try:
+        lock(path).close()
+    except OccupiedError:
+        return True
+    return False
 
 
 def row_key(row: Row) -> tuple[str, float, int]:
@@ -105,12 +179,15 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def json_line(row: Row) -> bytes:
+    return json.dumps(finite(row), ensure_ascii=False).encode() + b"\n"
+
+
 def append_line(path: Path, row: Row) -> None:
     """Append one JSON line in a single write, so that ranks may share a file and a kill leaves whole lines."""
-    line = json.dumps(finite(row), ensure_ascii=False).encode() + b"\n"
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(handle, line)
+        os.write(handle, json_line(row))
     finally:
         os.close(handle)
 
@@ -167,17 +244,30 @@ def mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def harmonic_score(age_error: float, id_similarity: float) -> float:
+    """One number for both aims, 0..100: the harmonic mean of 100 (1 - age_error / 40) and 100 id_similarity.
+
+    `age_error` in years, `id_similarity` to the source up to 1; each score is cut off at 0 and 100.
+    """
+    age = 100 * min(max(1 - age_error / 40, 0), 1)
+    identity = 100 * min(max(id_similarity, 0), 1)
+    return 2 * age * identity / (age + identity) if age + identity else 0.0
+
+
 def summarize(rows: list[Row], diversity: list[float], status: str, seconds: float) -> dict[str, Any]:
     """Means over the finished rows. `diversity` holds one value per photo and age with several outputs."""
     ok = [row for row in rows if row["status"] == "ok"]
+    age_error = mean([abs(row["age"] - row["target_age"]) for row in ok])
+    id_similarity = mean([row["id_similarity_source"] for row in ok])
     return {
         "status": status,
         "outputs": len(ok),
         "failures": len(rows) - len(ok),
-        "age_error": mean([abs(row["age"] - row["target_age"]) for row in ok]),
+        "age_error": age_error,
         "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
-        "id_similarity_source": mean([row["id_similarity_source"] for row in ok]),
+        "id_similarity_source": id_similarity,
         "id_similarity_anchor": mean([row["id_similarity_anchor"] for row in ok]),
+        "harmonic": None if age_error is None or id_similarity is None else harmonic_score(age_error, id_similarity),
         "diversity": mean(list(diversity)),
         "evaluations": mean([row["evaluations"] for row in ok]),
         "seconds": seconds,

@@ -88,6 +88,7 @@ def show_sweep(jobs: Sequence[Row], path: Path) -> None:
         "age_error": "age error",
         "id_similarity_source": "id to source",
         "id_similarity_anchor": "id to anchor",
+        "harmonic": "harmonic",
         "diversity": "diversity",
         "seconds": "seconds",
     }

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adfd.errors import AdfdError
+from adfd.errors import AdfdError, OccupiedError
 from adfd.photos import as_img
-from adfd.runs import RunDirectory, atomic, finite, mean, read_rows, to_pil
+from adfd.runs import RunDirectory, atomic, finite, harmonic_score, held, lock, mean, read_rows, summarize, to_pil
 from adfd.sheets import Tile, render_sheet, stack_sheets
 
 CONFIG = {"seed": 0}
@@ -59,6 +61,33 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         fill_the_disk()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_let_go_with_the_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from adfd.runs import lock; held = lock(sys.argv[1]); print(1, flush=True); time.sleep(60)"
+    )
+    code = code.replace("sys.argv[1]", "__import__('pathlib').Path(sys.argv[1])")
+    path = tmp_path / ".lock"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert held(path)
+        with pytest.raises(OccupiedError, match=rf"is in use by process {other.pid} on .*; wait for it or end it"):
+            lock(path)
+        other.kill()
+    assert not held(path)
+
+
+def test_harmonic_score_wants_both() -> None:
+    assert harmonic_score(0, 1) == 100
+    assert harmonic_score(20, 0.5) == 50
+    assert harmonic_score(10, 0.6) == pytest.approx(2 * 75 * 60 / 135)
+    assert harmonic_score(50, 1) == harmonic_score(0, -0.2) == harmonic_score(60, -1) == 0
+    done = row(0) | dict.fromkeys(("age", "anchor_age"), 60.0) | {"evaluations": 1}
+    done |= {"id_similarity_source": 0.6, "id_similarity_anchor": 1.0}
+    assert summarize([done], [], "finished", 0)["harmonic"] == harmonic_score(10, 0.6)
+    assert summarize([row(0, "failed")], [], "finished", 0)["harmonic"] is None
 
 
 json_values = st.recursive(

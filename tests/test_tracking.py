@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,8 +56,12 @@ def test_offline_run_holds_config_history_and_summary(
         config = items(run.config.update)
         assert config["loss"]["aging"] == 5 + int(job)
         assert config["data"]["seeds"] == [1]
-        assert (run.run_group, run.job_type, list(run.tags)) == (sweep.name, "diversify", ["trial"])
+        sweep_id = (sweep / "sweep_id").read_text()
+        assert sweep_id.startswith(f"{sweep.name}-")
+        assert (run.run_group, run.job_type, list(run.tags)) == (sweep_id, "diversify", ["trial"])
+        assert (config["sweep_id"], config["config_hash"]) == (sweep_id, (sweep / job / "config_hash").read_text())
         assert f"loss.aging={5 + int(job)}" in run.display_name
+        assert "logger" not in run.display_name
 
         history = [items(record.history.item) for record in found if record.HasField("history")]
         curve = [line["loss/seed1_age70_0"] for line in history if "loss/seed1_age70_0" in line]
@@ -71,10 +78,36 @@ def test_offline_run_holds_config_history_and_summary(
             if record.HasField("summary"):
                 summary |= items(record.summary.update)
         on_disk = json.loads((sweep / job / "summary.json").read_text())
-        for key in ("age_error", "diversity", "outputs", "failures"):
+        for key in ("age_error", "id_similarity_source", "harmonic", "diversity", "outputs", "failures"):
             assert summary[key] == pytest.approx(on_disk[key])
         assert [record.exit.exit_code for record in found if record.HasField("exit")] == [0]
     assert len(ids) == 2
+
+
+def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    common = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=2", "method.n_outputs=1", "target_age=20,70")
+    offline = ("logger=wandb", "logger.mode=offline")
+    sweep = run_stage("-m", *common, *offline)
+    rows = (sweep / "0" / "results.jsonl").read_text().splitlines(keepends=True)
+    (sweep / "0" / "results.jsonl").write_text(rows[0])
+    time.sleep(1)  # W&B names folders by the second
+    run_stage("-m", *common, *offline, "logger.tags=[again]", "sweep.resume=true")
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = {line for line in printed if line.startswith("to W&B: ")}
+    command = line.removeprefix("to W&B: ").split()
+    files = [
+        path for pattern in command[2:] for path in sweep.parent.glob(str(Path(pattern).relative_to(sweep.parent)))
+    ]
+    dry = [sys.executable, "-m", *command[:2], "--dry-run", *map(str, files)]
+    monkeypatch.delenv("WANDB_SILENT")
+    said = subprocess.run(dry, check=True, capture_output=True, text=True).stderr
+    ids = {job: {file.name.split("-")[-1] for file in (sweep / job / "wandb").glob("offline*")} for job in ("0", "1")}
+    assert [len(ids["0"]), len(ids["1"])] == [1, 1]
+    assert said.count(f"run-{ids['0'].pop()}.wandb") == 2
+    assert said.count(f"run-{ids['1'].pop()}.wandb") == 1
 
 
 def test_unknown_mode_is_refused(tmp_path: Path) -> None:
