@@ -17,11 +17,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from adfd.bootstrap import Bootstrap
+from adfd.harmonic import harmonic_score
 from adfd.models.networks import Perceptual
 from adfd.pooling import pool
 
-AGE_ERROR_OF_SCORE_0 = 40.0
-"""Years; the harmonic score counts an age error of this or more as a score of 0."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
@@ -160,13 +159,6 @@ class Failures(PhotoMean):
 
     def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
         return float("nan"), float("nan")
-
-
-def harmonic_score(age_error: Tensor, id_similarity: Tensor) -> Tensor:
-    """Harmonic mean of the scores of age errors in years and of similarities, 0..100; 0 where either score is 0."""
-    age = (100 * (1 - age_error / AGE_ERROR_OF_SCORE_0)).clamp(0, 100)
-    identity = (100 * id_similarity).clamp(0, 100)
-    return 2 * age * identity / (age + identity).clamp_min(torch.finfo(age.dtype).tiny)
 
 
 def sharpness(img: Tensor) -> Tensor:

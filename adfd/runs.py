@@ -32,6 +32,7 @@ from PIL import Image
 from torch import Tensor
 
 from adfd.errors import OccupiedError
+from adfd.harmonic import harmonic_score
 
 log = logging.getLogger(__name__)
 
@@ -244,16 +245,6 @@ def mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def harmonic_score(age_error: float, id_similarity: float) -> float:
-    """One number for both aims, 0..100: the harmonic mean of 100 (1 - age_error / 40) and 100 id_similarity.
-
-    `age_error` in years, `id_similarity` to the source up to 1; each score is cut off at 0 and 100.
-    """
-    age = 100 * min(max(1 - age_error / 40, 0), 1)
-    identity = 100 * min(max(id_similarity, 0), 1)
-    return 2 * age * identity / (age + identity) if age + identity else 0.0
-
-
 def summarize(rows: list[Row], diversity: list[float], status: str, seconds: float) -> dict[str, Any]:
     """Means over the finished rows. `diversity` holds one value per photo and age with several outputs."""
     ok = [row for row in rows if row["status"] == "ok"]
@@ -267,8 +258,12 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
         "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
         "id_similarity_source": id_similarity,
         "id_similarity_anchor": mean([row["id_similarity_anchor"] for row in ok]),
-        "harmonic": None if age_error is None or id_similarity is None else harmonic_score(age_error, id_similarity),
+        "harmonic": None if age_error is None or id_similarity is None else _harmonic(age_error, id_similarity),
         "diversity": mean(list(diversity)),
         "evaluations": mean([row["evaluations"] for row in ok]),
         "seconds": seconds,
     }
+
+
+def _harmonic(age_error: float, id_similarity: float) -> float:
+    return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from adfd.bootstrap import Bootstrap
 from adfd.errors import AdfdError
+from adfd.harmonic import harmonic_score
 from adfd.metrics import (
     QUANTITIES,
     AgeError,
@@ -21,7 +22,6 @@ from adfd.metrics import (
     IdSimilarity,
     PhotoMean,
     distances_to_others,
-    harmonic_score,
     sharpness,
 )
 from adfd.models.networks import Networks

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adfd.errors import AdfdError, OccupiedError
+from adfd.harmonic import harmonic_score
 from adfd.photos import as_img
-from adfd.runs import RunDirectory, atomic, finite, harmonic_score, held, lock, mean, read_rows, summarize, to_pil
+from adfd.runs import RunDirectory, atomic, finite, held, lock, mean, read_rows, summarize, to_pil
 from adfd.sheets import Tile, render_sheet, stack_sheets
 
 CONFIG = {"seed": 0}
@@ -80,13 +81,12 @@ def test_a_lock_is_let_go_with_the_process(tmp_path: Path) -> None:
 
 
 def test_harmonic_score_wants_both() -> None:
-    assert harmonic_score(0, 1) == 100
-    assert harmonic_score(20, 0.5) == 50
-    assert harmonic_score(10, 0.6) == pytest.approx(2 * 75 * 60 / 135)
-    assert harmonic_score(50, 1) == harmonic_score(0, -0.2) == harmonic_score(60, -1) == 0
+    error, similarity = torch.tensor([0, 20, 10, 50, 0, 60.0]), torch.tensor([1, 0.5, 0.6, 1, -0.2, -1])
+    expected = [100, 50, 2 * 75 * 60 / 135, 0, 0, 0]
+    assert harmonic_score(error, similarity).tolist() == pytest.approx(expected)
     done = row(0) | dict.fromkeys(("age", "anchor_age"), 60.0) | {"evaluations": 1}
     done |= {"id_similarity_source": 0.6, "id_similarity_anchor": 1.0}
-    assert summarize([done], [], "finished", 0)["harmonic"] == harmonic_score(10, 0.6)
+    assert summarize([done], [], "finished", 0)["harmonic"] == pytest.approx(expected[2])
     assert summarize([row(0, "failed")], [], "finished", 0)["harmonic"] is None
 
 
