@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from adfd import build, config, progress, stage, tables
+from adfd import build, channel_figures, channel_gallery, channel_page, config, progress, stage, tables
 from adfd.channels import Channels
+from adfd.models.networks import Networks
+from adfd.outcome import outcome
 from adfd.runs import atomic
 
 config.register()
@@ -25,22 +28,39 @@ def main(cfg: DictConfig) -> None:
 
 
 def analyze(cfg: DictConfig) -> None:
-    """Measure the channels of a generator and write `channels.npz`; started again, only what is missing.
+    """Measure the channels of a generator and show them; started again, measure only what is missing.
 
-    A copy under the generator's name is what `channels=fitted` then means.
+    Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
+    them. A copy under the generator's name is what `channels=fitted` then means.
     """
-    analysis = build.analysis(cfg)
-    networks = build.networks(cfg, channels=analysis.extends)
+    run = Path(HydraConfig.get().runtime.output_dir)
+    with outcome(run) as told:
+        analysis, gallery, animation = build.analysis(cfg), build.settings(cfg.gallery), build.settings(cfg.animation)
+        networks = build.networks(cfg, channels=analysis.extends)
+        other = build.compared(cfg, networks.name)
+        told.trackers = build.trackers(cfg, run, "analysis")
+        channels = measure(cfg, analysis, networks)
+        save(channels, run / "channels.npz")
+        channels.write_csv(run / "channels.csv", networks.space)
+        save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
+        told.summary = channel_page.key_numbers(channels, cfg.fdr, other)
+        told.rows = channel_page.top_channels(channels, networks.space)
+        figures = channel_figures.write(run / "figures", channel_figures.draw(channels, networks.space, cfg.fdr, other))
+        pictures = channel_gallery.make(networks, channels, cfg.seed, gallery, animation, run)
+        channel_page.write(run / "channels.html", channels, networks.space, cfg.fdr, figures, pictures, other)
+        channel_page.tell(told.trackers, told.summary, figures, pictures, run)
+    tables.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
+    tables.show_path("page", run / "channels.html")
+
+
+def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
+    """Run the analysis under a progress bar."""
     started = time.perf_counter()
     with progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit) as bar:
         with logging_redirect_tqdm():
             channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
     log.info("%s %d %ss in %.0f s", analysis.verb, bar.total, analysis.unit, time.perf_counter() - started)
-    run = Path(HydraConfig.get().runtime.output_dir)
-    save(channels, run / "channels.npz")
-    channels.write_csv(run / "channels.csv", networks.space)
-    save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
-    tables.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
+    return channels
 
 
 def save(channels: Channels, path: Path) -> None:

@@ -20,6 +20,7 @@ from adfd.allocator import keep_freed_memory
 from adfd.analysis.shards import Shards
 from adfd.anchors import Anchors, transformed_anchors
 from adfd.animation import Animation
+from adfd.channels import Channels
 from adfd.editing import Edit
 from adfd.errors import AdfdError
 from adfd.methods.guided import Path as AgePath
@@ -119,7 +120,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_outputs=n_outputs,
         seed=cfg.seed,
         run=run,
-        trackers=trackers(cfg, run),
+        trackers=trackers(cfg, run.path, "method"),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
         precision=ranks.autocast,
@@ -145,23 +146,23 @@ def _anchors(
     return guided_anchors(stack, anchors, *guidance, batch_size, age_image) if guidance else anchors
 
 
-def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:
-    """The views that `logger` asks for; on the first rank alone."""
+def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`."""
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:
         return made
     if cfg.logger.csv:
-        made.append(tracking.CsvTracker(run.path))
+        made.append(tracking.CsvTracker(directory))
     if cfg.logger.wandb:
         in_sweep = hydra.mode == RunMode.MULTIRUN
         made.append(
             tracking.WandbTracker(
-                run.path,
+                directory,
                 plain(cfg),
-                id=config_hash({"config": plain(cfg), "directory": str(run.path)}),
-                name=",".join(hydra.overrides.task) or hydra.runtime.choices["method"],
+                id=config_hash({"config": plain(cfg), "directory": str(directory)}),
+                name=",".join(hydra.overrides.task) or hydra.runtime.choices[group],
                 group=Path(hydra.sweep.dir).name if in_sweep else None,
-                job_type=hydra.runtime.choices["method"],
+                job_type=hydra.runtime.choices[group],
                 **{
                     key: value
                     for key, value in plain(cfg.logger).items()
@@ -239,6 +240,11 @@ def _networks(target: str, settings: str, made: Fabric) -> Networks:
 def analysis(cfg: DictConfig) -> Any:
     """The analysis, a function of (networks, seed, shards) with its settings. Raises AdfdError on impossible ones."""
     return settings(cfg.analysis)
+
+
+def compared(cfg: DictConfig, generator: str) -> Channels | None:
+    """The channels file to set beside ours; None where `compare` names none. Raises AdfdError for another generator."""
+    return None if cfg.compare is None else Channels.load(Path(cfg.compare), generator)
 
 
 def shards(cfg: DictConfig, on_unit: Callable[[int], object]) -> Shards:

@@ -16,6 +16,7 @@ from omegaconf import MISSING, Container, OmegaConf
 
 from adfd.analysis.correlation import Correlation
 from adfd.animation import Animation
+from adfd.channel_gallery import Gallery
 from adfd.channel_weights import ChannelWeights
 from adfd.methods import diversify, guided
 from adfd.objective import LossWeights
@@ -45,6 +46,7 @@ PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
+GalleryNode = node(Gallery)
 CorrelationNode = node(Correlation)
 
 
@@ -171,8 +173,12 @@ class AnalyzeConfig:
     model: Any = MISSING
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
+    logger: LoggerNode = MISSING
     seed: int = MISSING
     fdr: float = MISSING
+    compare: str | None = None
+    gallery: GalleryNode = MISSING  # type: ignore[valid-type]
+    animation: AnimationNode = MISSING  # type: ignore[valid-type]
 
 
 @dataclass
