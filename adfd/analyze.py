@@ -56,9 +56,9 @@ def analyze(cfg: DictConfig) -> None:
 def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
     """Run the analysis under a progress bar."""
     started = time.perf_counter()
-    with progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit) as bar:
-        with logging_redirect_tqdm():
-            channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
+    bar = progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit)
+    with bar, logging_redirect_tqdm():
+        channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
     log.info("%s %d %ss in %.0f s", analysis.verb, bar.total, analysis.unit, time.perf_counter() - started)
     return channels
 

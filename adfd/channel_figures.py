@@ -87,6 +87,7 @@ def save(path: Path, figure: Figure) -> Path:
         for kind, metadata in {"svg": {"Date": None}, "png": {}}.items():
             with atomic(path.with_name(f"{path.name}.{kind}")) as stream:
                 figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out by now, which takes longer than drawing
     return path.with_name(f"{path.name}.svg")
 
 
@@ -104,8 +105,9 @@ def heat_map(name: str, values: Tensor, above: Tensor | None, space: StyleSpace,
     how: Any = {"aspect": "auto", "interpolation": "none"}
     axes.imshow(exists, cmap=ListedColormap(["#dddddd"]), **how)
     most = float(values.abs().nan_to_num().max()) or 1.0
-    limits = {"vmin": -most if signed else 0, "vmax": most}
-    image = axes.imshow(rows, cmap=colormaps["PuOr_r" if signed else "magma_r"], **limits, **how)
+    colours = colormaps["PuOr_r" if signed else "magma_r"]
+    image = axes.imshow(rows, cmap=colours, vmin=-most if signed else 0, vmax=most, **how)
+    axes.hlines(np.arange(1, len(rows)) - 0.5, -0.5, rows.shape[1] - 0.5, color="white", linewidth=0.8)
     _name_layers(axes, space)
     axes.set_xlabel("channel within the layer")
     figure.colorbar(image, ax=axes, location="top", aspect=60, shrink=0.6, label=TITLES[name])
@@ -128,7 +130,8 @@ def histogram(channels: Channels, name: str, fdr: float) -> Figure:
     below = np.interp(edges, null, np.linspace(0, 1, len(null)), left=0, right=1)
     figure = Figure(figsize=(WIDE / 2, 3.1), layout="constrained")
     axes = figure.subplots()
-    axes.hist(found, edges, color=BLUE, alpha=0.75, label=f"{len(found)} channels")
+    counts = np.histogram(found, edges)[0]
+    axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75, label=f"{len(found)} channels")
     axes.stairs(np.diff(below) * len(found), edges, color=ORANGE, linewidth=1.6, label="expected of noise alone")
     if (above := channels.significant(name, fdr)).any():
         least = float(getattr(channels, f"coef_{name}")[above].min())
@@ -144,12 +147,12 @@ def histogram(channels: Channels, name: str, fdr: float) -> Figure:
 
 
 def scatter(panels: Sequence[tuple[Tensor, Tensor, str, str]]) -> Figure:
-    """Channels' values `[C]` against others `[C]`, titled x and y, where both are known; with their rank correlation."""
+    """Channels' values `[C]` against others `[C]`, where both are known, each titled; with their rank correlation."""
     figure = Figure(figsize=(WIDE / 2 * len(panels), 3.6), layout="constrained")
     for axes, (x, y, x_title, y_title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         known = ~(x.isnan() | y.isnan())
         # as a picture, since thousands of circles make an SVG slow
-        axes.scatter(x[known], y[known], s=7, color=BLUE, alpha=0.45, linewidths=0, rasterized=True)
+        axes.scatter(x[known], y[known], s=12, color=BLUE, alpha=0.45, linewidths=0, rasterized=True)
         axes.set_xlabel(x_title)
         axes.set_ylabel(y_title)
         axes.set_title(f"rank correlation {rank_correlation(x, y):.2f} over {int(known.sum())} channels", fontsize=9)

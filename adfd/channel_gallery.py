@@ -40,11 +40,13 @@ class Gallery:
     """Pictures of each channel, evenly spaced from -k to +k; odd, so that the unmoved face is one."""
     k: float
     """How far a channel is moved to either side, in standard deviations of its values over random faces."""
+    face: int
+    """Which of the seed's random faces to move them on; 0 is its first."""
     batch_size: int
     """Pictures rendered at once."""
 
     def __post_init__(self) -> None:
-        for key, least in {"rows": 0, "controls": 0, "batch_size": 1}.items():
+        for key, least in {"rows": 0, "controls": 0, "face": 0, "batch_size": 1}.items():
             if getattr(self, key) < least:
                 raise AdfdError(f"gallery.{key} must be at least {least}, got {getattr(self, key)}")
         if self.columns < 3 or self.columns % 2 == 0:
@@ -99,11 +101,11 @@ def chosen(channels: Channels, seed: int, gallery: Gallery) -> tuple[list[int], 
 
 
 @torch.inference_mode()
-def face(networks: Networks, channels: Channels, seed: int) -> Tensor:
-    """Code `[C]` of the first random face of this seed."""
+def face(networks: Networks, channels: Channels, seed: int, number: int) -> Tensor:
+    """Code `[C]` of one of the random faces of a seed, which the correlation analysis has among its own."""
     psi = 1.0 if channels.psi is None else channels.psi
-    _, w = next(latents(networks, 1, psi, seed))
-    return networks.affine(w)[0]
+    *_, (_, w) = latents(networks, number + 1, psi, seed)
+    return networks.affine(w[-1:])[0]
 
 
 def moved(s: Tensor, channels: Channels, c: int, steps: list[float]) -> Tensor:
@@ -121,11 +123,11 @@ def render(
     gallery: Gallery,
     on_picture: Callable[[int], object] = lambda n: None,
 ) -> Strips:
-    """The gallery of a seed's first face. The unmoved face is rendered once; `on_picture` is told of each batch's size.
+    """The gallery of one of a seed's faces. The unmoved face is rendered once; `on_picture` is told of each batch's size.
 
     Raises AdfdError where the channels come without their standard deviations.
     """
-    s, middle = face(networks, channels, seed), gallery.columns // 2
+    s, middle = face(networks, channels, seed, gallery.face), gallery.columns // 2
     top, controls = chosen(channels, seed, gallery)
     away = [step for step in gallery.steps if step]
     codes = torch.cat([s[None], *(moved(s, channels, c, away) for c in top + controls)])
@@ -148,17 +150,17 @@ def render(
 
 
 def traverse(
-    networks: Networks, channels: Channels, seed: int, k: float, animation: Animation, path: Path
+    networks: Networks, channels: Channels, seed: int, gallery: Gallery, animation: Animation, path: Path
 ) -> list[Path]:
-    """Animate the strongest channel of a seed's first face from -k to +k sd and back; returns the files."""
-    s = face(networks, channels, seed)
+    """Animate the gallery's face along its strongest channel, from -k to +k sd and back; returns the files."""
+    s, k = face(networks, channels, seed, gallery.face), gallery.k
     return animate(networks, moved(s, channels, strongest(channels)[0], [-k, k, -k]), animation, path)
 
 
 def make(
     networks: Networks, channels: Channels, seed: int, gallery: Gallery, animation: Animation, run: Path
 ) -> tuple[Strips | None, list[Path]]:
-    """Render the gallery and the animation, and leave `gallery.png`, `gallery.csv` and `traversal.*` in a run directory.
+    """Render the gallery and the animation into a run directory: `gallery.png`, `gallery.csv`, `traversal.*`.
 
     Returns the strips and the animation's files; neither where the gallery has no rows.
     """
@@ -170,7 +172,7 @@ def make(
     with atomic(run / "gallery.png") as stream:
         sheet(strips, networks.space).save(stream, "PNG")
     write_csv(strips, networks.space, run / "gallery.csv")
-    return strips, traverse(networks, channels, seed, gallery.k, animation, run / "traversal")
+    return strips, traverse(networks, channels, seed, gallery, animation, run / "traversal")
 
 
 def write_csv(strips: Strips, space: StyleSpace, path: Path) -> None:

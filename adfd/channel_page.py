@@ -59,7 +59,7 @@ FIGURES = {
     "slope_and_id": "The price of each effect on age in identity. Bottom right: age alone.",
     "effect_by_place": "Where in the generator, and where on the face, moved channels change the estimated age.",
     "region_change_map": "Which part of the picture the moved channels of each layer change.",
-    "region_sensitivity_map": "Which part of the picture the channels of each layer change, by their gradients (per sd).",
+    "region_sensitivity_map": "Which part of the picture the channels of each layer change, by gradients (per sd).",
     "comparison": "Our coefficients against those of the file named in compare, over the channels that both measured.",
 }
 

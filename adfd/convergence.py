@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ def _varied(settings: Sequence[dict[str, str]], differing: set[str]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("e-", "", 1).isdigit()
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _point(directory: Path, others: str, value: float, key: str, group: Sequence[Row]) -> Point:
@@ -140,15 +144,16 @@ def show(points: Sequence[Point]) -> None:
     names = [name for name in made[0] if f"{name}_min" in made[0]]
     columns = [points[0].key, *(["jobs"] if any(point.others for point in points) else []), "seeds", *names]
     lines = [[_spread(row, name) if name in names else _short(row[name]) for name in columns] for row in made]
-    tables.show("convergence: mean (least to largest between seeds)", columns, lines)
+    titles = [column.rpartition(".")[2].replace("_", " ") for column in columns]
+    tables.show("convergence: mean (least..largest between seeds)", titles, lines)
 
 
 def _spread(row: Row, name: str) -> str:
     mean, least, most = row[name], row[f"{name}_min"], row[f"{name}_max"]
     if mean is None:
         return "-"
-    form = ".0f" if name.startswith("significant") else ".3f"
-    return f"{mean:{form}}" + (f" ({least:{form}} to {most:{form}})" if least < most else "")
+    form = ".0f" if name.startswith("significant") else ".2f"
+    return f"{mean:{form}}" + (f" ({least:{form}}..{most:{form}})" if least < most else "")
 
 
 def _short(value: Any) -> str:
