@@ -123,7 +123,7 @@ def render(
     gallery: Gallery,
     on_picture: Callable[[int], object] = lambda n: None,
 ) -> Strips:
-    """The gallery of one of a seed's faces. The unmoved face is rendered once; `on_picture` is told of each batch's size.
+    """The gallery of one of a seed's faces. That is rendered once; `on_picture` is told the size of each batch.
 
     Raises AdfdError where the channels come without their standard deviations.
     """
