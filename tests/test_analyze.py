@@ -289,7 +289,8 @@ def test_the_number_with_the_most_values_is_the_one_varied(tmp_path: Path, tiny:
         folder.mkdir()
         tiny.channels.save(folder / "channels.npz")
         overrides = [f"analysis.k={k}", f"analysis.n_faces={n}", f"analysis.select={kind}", "seed=0"]
-        jobs.append({"job": folder.name, "status": "finished", "overrides": overrides, "generator": "tiny-0"})
+        summary = {"status": "finished", "generator": "tiny-0", "stability_age": 0.5, "significant_age": 7 * k}
+        jobs.append({"job": folder.name, "overrides": overrides, **summary})
     points = convergence.compare(tmp_path, jobs)
     assert {point.key for point in points} == {"analysis.k"}
     assert [(point.others, point.value) for point in points] == [
@@ -298,4 +299,7 @@ def test_the_number_with_the_most_values_is_the_one_varied(tmp_path: Path, tiny:
         ("analysis.n_faces=10 analysis.select=a", 3),
         ("analysis.n_faces=20 analysis.select=b", 1),
     ]
-    assert len(convergence.draw(points).axes) == 4
+    figure = convergence.draw(points)
+    assert len(figure.axes) == 4
+    (line,) = figure.axes[1].lines[:1]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 3], [7, 14, 21])  # type: ignore[arg-type]
