@@ -146,7 +146,7 @@ def _strips(strips: Strips, rows: Sequence[Row]) -> list[dict[str, Any]]:
     middle = strips.steps.index(0)
     return [
         {
-            "row": {key: (title, _cell(row[key], form)) for key, (title, form) in COLUMNS.items() if row.get(key)},
+            "row": {key: (title, _cell(row[key], form)) for key, (title, form) in COLUMNS.items() if key in row},
             "control": strip.control,
             "tiles": [
                 (pages.picture(picture, size=224), age, age - strip.ages[middle], similarity)

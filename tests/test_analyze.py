@@ -14,13 +14,15 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from adfd import channel_gallery, channel_page, convergence
+from adfd import channel_figures, channel_gallery, channel_page, convergence
 from adfd.analysis.correlation import latents
-from adfd.channel_gallery import Gallery, chosen, strongest
+from adfd.channel_figures import draw
+from adfd.channel_gallery import Gallery, Strip, Strips, chosen, strongest
 from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.models import load_tiny
 from adfd.models.networks import Networks
+from adfd.regions import REGIONS
 from tests.test_channel_figures import moved
 from tests.test_tracking import items, records
 
@@ -186,6 +188,27 @@ def test_without_a_gallery_there_are_no_pictures(run_stage: Run) -> None:
     run = run_stage(*BARE, stage="analyze")
     assert not [*run.glob("gallery.*"), *run.glob("traversal.*")]
     assert not Page(run / "channels.html").alts
+
+
+def test_page_of_an_intervention(tiny: Networks, tmp_path: Path) -> None:
+    assert tiny.channels is not None
+    channels, picture = moved(tiny.channels), Image.new("RGB", (8, 8))
+    strips = Strips([-1.0, 0.0, 1.0], [Strip(c, c > 1, [picture] * 3, [40, 41, 43], [0.9, 1, 0.9]) for c in (0, 1, 2)])
+    figures = channel_figures.write(tmp_path, {"slope_age_map": draw(channels, tiny.space, 0.01)["slope_age_map"]})
+    channel_page.write(tmp_path / "page.html", channels, tiny.space, 0.01, figures, (strips, []))
+    page = Page(tmp_path / "page.html")
+    assert page.alts[:2] == ["conv1, channel 0 at -1 sd, reads 40.0", "conv1, channel 0 at unmoved, reads 41.0"]
+    assert "(-1.0)" in page.text
+    assert "(+2.0)" in page.text
+    assert page.text.index("Control: ") > page.text.index(page.alts[5])
+    assert page.text.index("Control: ") < page.text.index(page.alts[6])
+    assert channels.slope_age is not None
+    slopes = [row[page.heads.index("effect, years per sd")]["data-value"] for row in page.cells]
+    known = sorted(channels.slope_age[~channels.slope_age.isnan()].abs().tolist(), reverse=True)
+    n_moved = len(known)
+    assert [abs(float(value or "nan")) for value in slopes[:n_moved]] == pytest.approx(known, abs=1e-6)
+    assert set(slopes[n_moved:]) == {""}
+    assert page.cells[0][page.heads.index("region")]["text"] in REGIONS
 
 
 @pytest.mark.parametrize(
