@@ -12,9 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from adfd import build, config, progress, stage, tables
+from adfd import build, channel_figures, channel_gallery, channel_page, config, progress, stage, tables
 from adfd.channels import Channels
 from adfd.models.networks import Networks
+from adfd.outcome import outcome
 from adfd.runs import atomic
 
 config.register()
@@ -27,33 +28,46 @@ def main(cfg: DictConfig) -> None:
 
 
 def analyze(cfg: DictConfig) -> None:
-    """Measure the channels of a generator and write `channels.npz`; started again, only what is missing.
+    """Measure the channels of a generator and show them; started again, measure only what is missing.
 
-    A copy under the generator's name is what `channels=fitted` then means.
+    Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
+    them. A copy under the generator's name is what `channels=fitted` then means.
     """
-    analysis = build.analysis(cfg)
-    networks = build.networks(cfg, channels=analysis.extends)
-    announce(analysis, networks, cfg.seed)
-    with (
-        logging_redirect_tqdm(),
-        progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit) as bar,
-    ):
-        channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
     run = Path(HydraConfig.get().runtime.output_dir)
-    save(channels, run / "channels.npz")
-    channels.write_csv(run / "channels.csv", networks.space)
-    save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
+    with outcome(run) as told:
+        analysis, gallery, animation = build.analysis(cfg), build.settings(cfg.gallery), build.settings(cfg.animation)
+        networks = build.networks(cfg, channels=analysis.extends)
+        other = build.compared(cfg, networks.name)
+        told.trackers = build.trackers(cfg, run, "analysis")
+        channels = measure(cfg, analysis, networks)
+        save(channels, run / "channels.npz")
+        channels.write_csv(run / "channels.csv", networks.space)
+        save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
+        told.summary = channel_page.key_numbers(channels, cfg.fdr, other)
+        told.rows = channel_page.top_channels(channels, networks.space)
+        figures = channel_figures.write(run / "figures", channel_figures.draw(channels, networks.space, cfg.fdr, other))
+        pictures = channel_gallery.make(networks, channels, cfg.seed, gallery, animation, run)
+        channel_page.write(run / "channels.html", channels, networks.space, cfg.fdr, figures, pictures, other)
+        channel_page.tell(told.trackers, told.summary, figures, pictures, run)
     tables.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
+    tables.show_path("page", run / "channels.html")
+
+
+def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
+    """Run the analysis under a progress bar."""
+    announce(analysis, networks, cfg.seed)
+    bar = progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit)
+    with bar, logging_redirect_tqdm():
+        channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
+    return channels
 
 
 def announce(analysis: Any, networks: Networks, seed: int) -> None:
     """Say how much work is ahead, by one unit of it done for the clock."""
     n_units, started = analysis.n_units(networks), time.perf_counter()
     analysis.rehearse(networks, seed)
-    seconds = time.perf_counter() - started
-    log.info(
-        "%d %ss to %s, %.2f s each: %.0f min", n_units, analysis.unit, analysis.verb, seconds, n_units * seconds / 60
-    )
+    each = time.perf_counter() - started
+    log.info("%s %d %ss, %.2f s each: %.0f min", analysis.verb, n_units, analysis.unit, each, n_units * each / 60)
 
 
 def save(channels: Channels, path: Path) -> None:

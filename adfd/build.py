@@ -23,6 +23,7 @@ from adfd.allocator import keep_freed_memory
 from adfd.analysis.shards import Shards
 from adfd.anchors import Anchors, transformed_anchors
 from adfd.animation import Animation
+from adfd.channels import Channels
 from adfd.editing import Edit
 from adfd.errors import AdfdError
 from adfd.foreign import Folder, score
@@ -155,7 +156,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_outputs=n_outputs,
         seed=cfg.seed,
         run=run,
-        trackers=trackers(cfg, run),
+        trackers=trackers(cfg, run.path, "method"),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
         precision=ranks.autocast,
@@ -181,24 +182,25 @@ def _anchors(
     return guided_anchors(stack, anchors, *guidance, batch_size, age_image) if guidance else anchors
 
 
-def trackers(cfg: DictConfig, run: RunDirectory) -> list[tracking.Tracker]:
-    """The views that `logger` asks for; on the first rank alone."""
+def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`."""
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:
         return made
     if cfg.logger.csv:
-        made.append(tracking.CsvTracker(run.path))
+        made.append(tracking.CsvTracker(directory))
     if cfg.logger.wandb:
+        own = config_hash(identity(cfg))
         sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
         said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
         made.append(
             tracking.WandbTracker(
-                run.path,
-                plain(cfg) | {"config_hash": run.id, "sweep_id": sweep_id},
-                id=config_hash({"config": run.id, "directory": str(run.path)}),
-                name=",".join(said) or hydra.runtime.choices["method"],
+                directory,
+                plain(cfg) | {"config_hash": own, "sweep_id": sweep_id},
+                id=config_hash({"config": own, "directory": str(directory)}),
+                name=",".join(said) or hydra.runtime.choices[group],
                 group=sweep_id,
-                job_type=hydra.runtime.choices["method"],
+                job_type=hydra.runtime.choices[group],
                 **{
                     key: value
                     for key, value in plain(cfg.logger).items()
@@ -276,6 +278,11 @@ def _networks(target: str, settings: str, made: Fabric) -> Networks:
 def analysis(cfg: DictConfig) -> Any:
     """The analysis, a function of (networks, seed, shards) with its settings. Raises AdfdError on impossible ones."""
     return settings(cfg.analysis)
+
+
+def compared(cfg: DictConfig, generator: str) -> Channels | None:
+    """The channels file to set beside ours; None where `compare` names none. Raises AdfdError for another generator."""
+    return None if cfg.compare is None else Channels.load(Path(cfg.compare), generator)
 
 
 def shards(cfg: DictConfig, on_unit: Callable[[int], object]) -> Shards:

@@ -19,6 +19,7 @@ from adfd.analysis.intervention import Intervention
 from adfd.analysis.sensitivity import Sensitivity
 from adfd.animation import Animation
 from adfd.bootstrap import Bootstrap
+from adfd.channel_gallery import Gallery
 from adfd.channel_weights import ChannelWeights
 from adfd.foreign import Folder
 from adfd.methods import diversify, guided
@@ -55,6 +56,7 @@ PerturbationNode = node(diversify.Perturbation)
 PathNode = node(guided.Path)
 SearchNode = node(guided.Search)
 AnimationNode = node(Animation)
+GalleryNode = node(Gallery)
 CorrelationNode = node(Correlation)
 SensitivityNode = node(Sensitivity)
 InterventionNode = node(Intervention)
@@ -190,8 +192,13 @@ class AnalyzeConfig:
     model: Any = MISSING
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
+    logger: LoggerNode = MISSING
+    sweep: SweepNode = MISSING
     seed: int = MISSING
     fdr: float = MISSING
+    compare: str | None = None
+    gallery: GalleryNode = MISSING  # type: ignore[valid-type]
+    animation: AnimationNode = MISSING  # type: ignore[valid-type]
 
 
 @dataclass

@@ -175,7 +175,7 @@ def read_jobs(directory: Path) -> list[Row]:
                 "hash": (folder / "config_hash").read_text() if (folder / "config_hash").exists() else "",
                 "sweep_id": mark.read_text() if mark.exists() else "",
                 "status": "running",
-                "outputs": len(results) - len(failed),
+                "outputs": len(results) - len(failed) if (folder / "results.jsonl").exists() else None,
                 "reason": f"{len(failed)} outputs failed: {failed[0]['reason']}" if failed else "",
                 **{key: value for key, value in read_summary(folder).items() if value != ""},
             }

@@ -92,6 +92,7 @@ def show_sweep(jobs: Sequence[Row], path: Path) -> None:
         "diversity": "diversity",
         "seconds": "seconds",
     }
+    columns = {key: title for key, title in columns.items() if any(job.get(key) is not None for job in jobs)}
     rows = []
     for job in jobs:
         differing = "\n".join(override for override in job["overrides"] if override not in common)

@@ -18,6 +18,7 @@ class Tracker(Protocol):
 
     def log(self, metrics: dict[str, float]) -> None: ...
     def sheet(self, name: str, path: Path) -> None: ...
+    def figure(self, name: str, path: Path) -> None: ...
     def video(self, name: str, path: Path) -> None: ...
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None: ...
 
@@ -38,6 +39,9 @@ class CsvTracker:
         self._point += 1
 
     def sheet(self, name: str, path: Path) -> None:
+        pass
+
+    def figure(self, name: str, path: Path) -> None:
         pass
 
     def video(self, name: str, path: Path) -> None:
@@ -93,6 +97,9 @@ class WandbTracker:
 
     def sheet(self, name: str, path: Path) -> None:
         self._run.log({f"sheets/{name}": self._wandb.Image(str(path))})
+
+    def figure(self, name: str, path: Path) -> None:
+        self._run.log({f"figures/{name}": self._wandb.Image(str(path))})
 
     def video(self, name: str, path: Path) -> None:
         self._run.log({f"animations/{name}": self._wandb.Video(str(path), format=path.suffix[1:])})  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "adfd"
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
 
 STAGES = {"adfd.__main__", "adfd.prepare", "adfd.analyze", "adfd.evaluate"}
-MAY_KNOW_HYDRA = STAGES | {"adfd.stage", "adfd.build", "adfd.config", "adfd.sweep"}
+MAY_KNOW_HYDRA = STAGES | {"adfd.stage", "adfd.build", "adfd.config", "adfd.sweep", "adfd.convergence"}
 LAYERS = [
     *("stages", "build", "editing", "measuring", "foreign", "methods", "refine", "objective", "anchors"),
     *("models", "channels", "stylespace"),
