@@ -20,22 +20,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from adfd.channels import Channels
+from adfd.figure_style import BLUE, ORANGE, STYLE
 from adfd.regions import REGIONS
 from adfd.runs import atomic
 from adfd.stylespace import StyleSpace
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"  # Okabe and Ito's
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.hashsalt": "adfd",
-}
 WIDE, LAYER = 9.4, 0.19
 """Inches: the width of a figure, the height of a layer in it."""
 BINS = 90

@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from adfd import tables
-from adfd.channel_figures import BLUE, GREEN, ORANGE, STYLE, rank_correlation, save
+from adfd.channel_figures import rank_correlation, save
 from adfd.channels import Channels
+from adfd.figure_style import BLUE, GREEN, ORANGE, STYLE
 from adfd.runs import Row, atomic
 from adfd.sweep import read_jobs
 

@@ -11,31 +11,18 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from textwrap import wrap
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adfd.evaluation import Estimate, Job, differing_keys, is_ours, job_settings, label
+from adfd.figure_style import COLOURS, GREY, STYLE
 from adfd.metrics import QUANTITIES
 from adfd.sheets import Tile, render_sheet, stack_sheets
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-GREY = "#8a8a8a"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.hashsalt": "adfd",
-}
+GRID = STYLE | {"axes.grid": True}
 SIZE = (6.3, 3.2)
 """Inches; the width of a paper's text."""
 
@@ -50,7 +37,7 @@ def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
     if len(shown) < 2:
         return None
     along = numeric_key(jobs)
-    with rc_context(STYLE):
+    with rc_context(GRID):
         figure, axes = _axes()
         for name, group, style in _styled(_lines(jobs, along)):
             if not (group := [job for job in group if job in shown]):
@@ -89,7 +76,7 @@ def age_accuracy(jobs: Sequence[Job]) -> Figure | None:
     ages = sorted({age for points in curves.values() for age in points})
     if len(ages) < 2:
         return None
-    with rc_context(STYLE):
+    with rc_context(GRID):
         figure, axes = _axes()
         ends = ages[0], ages[-1]
         axes.plot(ends, ends, "--", color=GREY, linewidth=1, zorder=3, label="as requested")
@@ -106,7 +93,7 @@ def age_accuracy(jobs: Sequence[Job]) -> Figure | None:
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, the same text each time."""
-    with rc_context(STYLE):
+    with rc_context(GRID):
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
         return stream.getvalue()
@@ -114,7 +101,7 @@ def svg(figure: Figure) -> str:
 
 def png(figure: Figure) -> bytes:
     """A figure as PNG, at 200 dots an inch."""
-    with rc_context(STYLE):
+    with rc_context(GRID):
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=200)
         return stream.getvalue()
