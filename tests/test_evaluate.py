@@ -153,7 +153,7 @@ def test_a_sweep_leaves_tables_and_figures_beside_it_and_where_asked(
         assert found >= {
             *("aggregate.json", "table.md", "table.tex", "table.csv", "table_by_age.md"),
             *("figures/id_similarity_source_over_age_error.svg", "figures/age_accuracy.png"),
-            "figures/contact_sheet.png",
+            *("figures/contact_sheet.png", "report.html"),
         }
     aggregate = json.loads((output / "aggregate.json").read_text())
     assert [Path(job["directory"]).name for job in aggregate["jobs"]] == ["0", "1"]
@@ -162,7 +162,7 @@ def test_a_sweep_leaves_tables_and_figures_beside_it_and_where_asked(
     lines = list(csv.DictReader((output / "table.csv").open()))
     assert float(lines[1]["age_error"]) == metrics_of(sweep / "1")["quantities"]["age_error"]["mean"]
     printed = capsys.readouterr().out.rstrip().splitlines()
-    assert printed[-1] == f"tables and figures: {sweep}"
+    assert printed[-2:] == [f"tables and figures: {sweep}", f"page: {sweep / 'report.html'}"]
 
 
 def test_failed_outputs_are_counted_and_cut_lines_are_not(run_stage: Run, run: Path) -> None:
