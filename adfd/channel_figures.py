@@ -56,6 +56,8 @@ def draw(channels: Channels, space: StyleSpace, fdr: float, other: Channels | No
                 axes_title = ("|effect on the estimated age|, years per sd", TITLES["id_change"])
                 figures["slope_and_id"] = scatter([(slope, channels.id_change, *axes_title)])
             figures["effect_by_place"] = effect_by_place(slope, channels.main_regions(), space)
+        if channels.layer_slope_age is not None and channels.layer_id_change is not None:
+            figures["layer_effects"] = layer_effects(channels.layer_slope_age, channels.layer_id_change, space)
         for name in ("region_change", "region_sensitivity"):
             if (table := getattr(channels, name)) is not None:
                 figures[f"{name}_map"] = region_map(table, space)
@@ -187,6 +189,20 @@ def effect_by_place(slope: Tensor, regions: list[str] | None, space: StyleSpace)
         grid[1].set_yticks(range(len(REGIONS)), REGIONS)
         grid[1].set_title("by the region that a channel changes most", fontsize=9)
     grid[0].set_title("by layer", fontsize=9)
+    return figure
+
+
+def layer_effects(slope: Tensor, id_change: Tensor, space: StyleSpace) -> Figure:
+    """What moving each layer along its correlations with age does to age and to identity, from `[layers]` each."""
+    figure = Figure(figsize=(WIDE, 0.7 + LAYER * len(space.layers)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    titles = TITLES["slope_age"], TITLES["id_change"]
+    for axes, values, title, colour in zip((left, right), (slope, id_change), titles, (BLUE, ORANGE), strict=True):
+        axes.barh(range(len(values)), values.nan_to_num(), color=colour, height=0.7)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_xlabel(title)
+        axes.grid(axis="x")
+        _name_layers(axes, space)
     return figure
 
 

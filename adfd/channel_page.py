@@ -58,6 +58,7 @@ FIGURES = {
     "slope_and_coef": "Going along with age against moving it: each dot is a channel that was moved.",
     "slope_and_id": "The price of each effect on age in identity. Bottom right: age alone.",
     "effect_by_place": "Where in the generator, and where on the face, moved channels change the estimated age.",
+    "layer_effects": "What moving whole layers along their correlations with age does, to age and to identity.",
     "region_change_map": "Which part of the picture the moved channels of each layer change.",
     "region_sensitivity_map": "Which part of the picture the channels of each layer change, by gradients (per sd).",
     "comparison": "Our coefficients against those of the file named in compare, over the channels that both measured.",

@@ -12,7 +12,16 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from adfd.channel_figures import compared, draw, effect_by_place, heat_map, histogram, rank_correlation, write
+from adfd.channel_figures import (
+    compared,
+    draw,
+    effect_by_place,
+    heat_map,
+    histogram,
+    layer_effects,
+    rank_correlation,
+    write,
+)
 from adfd.channels import Channels
 from adfd.models.networks import Networks
 from adfd.regions import REGIONS
@@ -47,10 +56,12 @@ def known(tiny: Networks) -> Channels:
 def test_figures_follow_what_was_measured(tiny: Networks, known: Channels, tmp_path: Path) -> None:
     assert tiny.channels is not None
     correlation = {"coef_age_map", "coef_id_map", "coef_age_histogram", "coef_id_histogram"}
-    assert set(draw(tiny.channels, tiny.space, 0.01)) == correlation
+    others = ("slope_age", "p_slope", "id_change", "region_change", "region_sensitivity")
+    alone = replace(tiny.channels, **dict.fromkeys(others))  # type: ignore[arg-type]
+    assert set(draw(alone, tiny.space, 0.01)) == correlation
     intervention = {"slope_age_map", "slope_and_coef", "slope_and_id", "effect_by_place", "region_change_map"}
     figures = draw(known, tiny.space, 0.01, other=tiny.channels)
-    assert set(figures) == correlation | intervention | {"comparison"}
+    assert set(figures) == correlation | intervention | {"comparison", "region_sensitivity_map"}
     published = Channels("tiny-0", coef_age=known.coef_age, coef_id=known.coef_id)
     assert set(draw(published, tiny.space, 0.01)) == {"coef_age_map", "coef_id_map"}
     files = write(tmp_path / "figures", figures)
@@ -142,3 +153,12 @@ def test_effects_are_means_over_the_moved_channels() -> None:
     assert regions == [1, 0, 0, 3, 0, 0, 0]
     labels = [re.sub(r"\s", "", text.get_text()) for text in figure.axes[0].texts]
     assert labels == ["n=2", ""]
+
+
+def test_layers_show_their_effects() -> None:
+    space = StyleSpace((StyleLayer("a", 3, 8, 0), StyleLayer("b", 2, 16, 1)))
+    figure = layer_effects(torch.tensor([0.5, -1.0]), torch.tensor([0.1, NAN]), space)
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [0.5, -1.0]
+    assert [bar.get_width() for bar in right.patches] == pytest.approx([0.1, 0.0])
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a  8 px", "b  16 px"]

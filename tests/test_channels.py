@@ -137,7 +137,7 @@ def test_a_file_holds_what_was_known(tmp_path: Path, tiny: Networks) -> None:
     for field in fields(Channels):
         a, b = getattr(tiny.channels, field.name), getattr(read, field.name)
         if isinstance(b, torch.Tensor):
-            assert torch.equal(a, b)
+            assert torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def test_a_folder_stands_for_the_generators_file(tmp_path: Path) -> None:
