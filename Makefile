@@ -63,10 +63,14 @@ tables: install ## Rebuild the tables of experiments/; runs what is missing firs
 		$(MAKE) --no-print-directory experiments/$$name || exit 1; \
 	done
 
-$(EXPERIMENTS:%=experiments/%): experiments/%: ## Evaluate the runs of one experiment into its folder
-	$(BIN)/python -m adfd.evaluate runs=outputs/experiments/$* $(COLUMNS_$*)
+# the tables of one experiment, from its runs
+SEARCHES := table.columns=[age_error,id_similarity_source,id_similarity_cyclic,gender_kept,harmonic,evaluations,failures]
+TABLE_childhood := $(SEARCHES)
+TABLE_lifespan := $(SEARCHES)
+$(EXPERIMENTS:%=experiments/%): experiments/%: install
+	$(BIN)/python -m adfd.evaluate runs=outputs/experiments/$* $(TABLE_$*)
 	cp outputs/experiments/$*/table*.md outputs/experiments/$*/table*.tex $@/
-	cp outputs/experiments/$*/figures/*.png $@/
+	cp outputs/experiments/$*/figures/*.png outputs/experiments/$*/figures/*.jpg $@/
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -82,7 +82,7 @@ def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
         if figure is not None:
             drawn |= {f"{name}.svg": figures.svg(figure).encode(), f"{name}.png": figures.png(figure)}
     sheet = figures.contact_sheet(jobs, cfg.figures.sheet_photos, cfg.figures.sheet_jobs)
-    return drawn | ({"contact_sheet.png": sheet} if sheet else {})
+    return drawn | ({"contact_sheet.jpg": sheet} if sheet else {})
 
 
 def write_figures(drawn: dict[str, bytes], folder: Path) -> None:

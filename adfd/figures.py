@@ -180,7 +180,7 @@ def _legend(axes: Axes, title: str | None) -> None:
 
 
 def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | None:
-    """The first output of every job, side by side, as PNG: a row for each photo and age, the source in front.
+    """The first output of every job, side by side, as JPEG: a row for each photo and age, the source in front.
 
     At most `n_groups` rows, of the photos and ages that the first job with outputs has, and `n_jobs` jobs; the title
     says so. None where there are not two jobs with outputs.
@@ -203,7 +203,7 @@ def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | No
             tiles += _first_output(job, name, photo, target_age)
         sheets.append(render_sheet(f"{photo} at {target_age:g}{of_all}", tiles))
     stream = io.BytesIO()
-    stack_sheets(sheets).save(stream, "PNG")
+    stack_sheets(sheets).save(stream, "JPEG", quality=88)
     return stream.getvalue()
 
 

@@ -153,7 +153,7 @@ def test_a_sweep_leaves_tables_and_figures_beside_it_and_where_asked(
         assert found >= {
             *("aggregate.json", "table.md", "table.tex", "table.csv", "table_by_age.md"),
             *("figures/id_similarity_source_over_age_error.svg", "figures/age_accuracy.png"),
-            *("figures/contact_sheet.png", "report.html"),
+            *("figures/contact_sheet.jpg", "report.html"),
         }
     aggregate = json.loads((output / "aggregate.json").read_text())
     assert [Path(job["directory"]).name for job in aggregate["jobs"]] == ["0", "1"]
