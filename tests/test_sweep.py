@@ -165,7 +165,7 @@ def test_without_resume_a_sweep_with_jobs_is_refused(run_stage: Run) -> None:
     remedy = "sweep.resume=true goes on with them, or choose another hydra.sweep.dir"
     assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; {remedy}"
     with pytest.raises(SystemExit) as exit:
-        run_stage("-m", "seed=1", stage="analyze")
+        run_stage("-m", "data=faces", stage="prepare")
     assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; choose another hydra.sweep.dir"
     assert outcome(sweep) == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import subprocess
 import sys
 import time
@@ -20,13 +21,24 @@ BLOCK, HEADER = 32768, 7
 
 
 def records(path: Path) -> list[wandb_internal_pb2.Record]:
-    """Records of a `.wandb` file: LevelDB's log format (checksum, length, kind, data) behind 7 bytes of file header."""
-    data, at, found, whole = path.read_bytes(), HEADER, [], b""
+    """Records of the `.wandb` file of a finished run, which W&B's own process may still be writing."""
+    deadline = time.monotonic() + 60
+    while not any(record.HasField("exit") for record in (found := parse(path.read_bytes()))):
+        assert time.monotonic() < deadline, f"{path} does not come to its end"
+        time.sleep(0.1)
+    return found
+
+
+def parse(data: bytes) -> list[wandb_internal_pb2.Record]:
+    """Records in LevelDB's log format (checksum, length, kind, data) behind 7 bytes of file header."""
+    at, found, whole = HEADER, [], b""
     while at + HEADER <= len(data):
         if BLOCK - at % BLOCK < HEADER:  # a block's end too short for a header is padding
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
+        if at + HEADER + length > len(data):  # being written
+            break
         whole += data[at + HEADER : at + HEADER + length]
         at += HEADER + length
         if kind in (1, 4):  # full, last
