@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 import subprocess
 import sys
 import time
@@ -23,9 +22,11 @@ BLOCK, HEADER = 32768, 7
 def records(path: Path) -> list[wandb_internal_pb2.Record]:
     """Records of the `.wandb` file of a finished run, which W&B's own process may still be writing."""
     deadline = time.monotonic() + 60
-    while not any(record.HasField("exit") for record in (found := parse(path.read_bytes()))):
+    found = parse(path.read_bytes())
+    while not any(record.HasField("exit") for record in found):
         assert time.monotonic() < deadline, f"{path} does not come to its end"
         time.sleep(0.1)
+        found = parse(path.read_bytes())
     return found
 
 
