@@ -67,6 +67,10 @@ tables: install ## Rebuild the tables of experiments/; runs what is missing firs
 SEARCHES := table.columns=[age_error,id_similarity_source,id_similarity_cyclic,gender_kept,harmonic,evaluations,failures]
 TABLE_diversity := table.by_age=[age_error,id_similarity_source,diversity] \
 	table.columns=[age_error,age_error_anchor,id_similarity_source,id_similarity_anchor,id_similarity_cyclic,diversity,gender_kept,harmonic,failures]
+LOSSES := table.columns=[age_error,age_error_anchor,id_similarity_source,id_similarity_anchor,id_similarity_cyclic,gender_kept,harmonic,failures] \
+	figures.trade_offs=[[age_error,id_similarity_anchor]]
+TABLE_ablation := $(LOSSES)
+TABLE_lambdas := $(LOSSES)
 TABLE_childhood := $(SEARCHES)
 TABLE_lifespan := $(SEARCHES)
 $(EXPERIMENTS:%=experiments/%): experiments/%: install
