@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from adfd.analysis.moments import Moments, Regression
-from adfd.analysis.random_faces import faces, latents
+from adfd.analysis.random_faces import check_psi, faces, latents
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.channels import Channels
 from adfd.errors import AdfdError
@@ -48,8 +48,7 @@ class Correlation:
         for key, least in {"n_samples": 10, "n_pairs": 10, "n_permutations": 1, "batch_size": 1}.items():
             if getattr(self, key) < least:
                 raise AdfdError(f"analysis.{key} must be at least {least}, got {getattr(self, key)}")
-        if not 0 < self.psi <= 1:
-            raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {self.psi}")
+        check_psi(self.psi)
 
     unit = "face"
     verb = "judge"
@@ -189,7 +188,4 @@ def _stability(halves: dict[int, Moments], conv: Tensor) -> float:
 
 
 def _add(sums: dict[int, Moments], half: int, more: Moments) -> None:
-    if half in sums:
-        sums[half] += more
-    else:
-        sums[half] = more
+    sums[half] = sums[half] + more if half in sums else more

@@ -12,8 +12,8 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from adfd.analysis.random_faces import faces, known_channels
-from adfd.analysis.shards import Arrays, OnUnit, Shards
+from adfd.analysis.random_faces import check_psi, faces, known_channels
+from adfd.analysis.shards import Arrays, OnUnit, Shards, parts
 from adfd.channels import Channels
 from adfd.errors import AdfdError
 from adfd.models.networks import Networks
@@ -55,8 +55,7 @@ class Intervention:
                 raise AdfdError(f"analysis.{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 < self.k < math.inf:
             raise AdfdError(f"analysis.k must be a positive number, got {self.k}")
-        if not 0 < self.psi <= 1:
-            raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {self.psi}")
+        check_psi(self.psi)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -88,9 +87,8 @@ class Intervention:
             )
         if self.select == "layers":
             return list(range(len(space.layers)))
-        order = torch.where(space.conv_mask, known.coef_age, -1.0).argsort(descending=True)[
-            : int(space.conv_mask.sum())
-        ]
+        order = torch.where(space.conv_mask, known.coef_age, -1.0).argsort(descending=True)
+        order = order[space.conv_mask[order]]
         others = order[self.n_channels :]
         controls = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(0))[: self.n_controls]]
         return [*order[: self.n_channels].tolist(), *sorted(controls.tolist())]
@@ -100,11 +98,11 @@ class Intervention:
         known = known_channels(networks, self.psi, seed)
         moves = self.moves(networks, known)
         unmoved = Unmoved(networks, faces(networks, self.n_faces, self.psi, seed), self.batch_size, shards.on_unit)
-        parts = [
+        done = [
             shards(name(part), 2 * len(part) * self.n_faces, partial(unmoved.effects, part, self.k))
-            for part in (moves[i : i + MOVES_PER_SHARD] for i in range(0, len(moves), MOVES_PER_SHARD))
+            for part in (moves[rows.start : rows.stop] for rows in parts(len(moves), MOVES_PER_SHARD))
         ]
-        effect = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}  # [M, F] each
+        effect = {key: torch.cat([part[key] for part in done]) for key in done[0]}  # [M, F] each
         selected = torch.tensor(self.selected(networks))
 
         def spread(values: Tensor, n: int) -> Tensor:
@@ -189,12 +187,12 @@ class Unmoved:
         return {key: torch.stack([effect[key] for effect in effects]) for key in effects[0]}
 
     def _side(self, s: Tensor, on_unit: OnUnit) -> Arrays:
-        networks, parts = self.networks, []
+        networks, read = self.networks, []
         for rows in torch.arange(len(s)).split(self.batch_size):
             img = pool(networks.synthesis(s[rows]))
             difference = (img - self.img[rows]).abs().mean(dim=1)  # [n, 256, 256]
             features = [maps[rows] for maps in self.features]
-            parts.append(
+            read.append(
                 {
                     "age": networks.age(img),
                     "id": 1 - networks.id_similarity(networks.embed(img), self.embedding[rows]),
@@ -204,7 +202,7 @@ class Unmoved:
                 }
             )
             on_unit(len(rows))
-        return {key: torch.cat([part[key] for part in parts]).cpu() for key in parts[0]}
+        return {key: torch.cat([part[key] for part in read]).cpu() for key in read[0]}
 
 
 def name(moves: list[Move]) -> str:

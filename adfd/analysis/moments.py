@@ -16,12 +16,6 @@ class Moments:
         self.y, self.yy = y.sum(dim=0), y.square().sum(dim=0)  # [K]
         self.xy = x.T @ y  # [C, K]
 
-    def __iadd__(self, other: Moments) -> Moments:
-        self.n += other.n
-        for name in ("x", "xx", "y", "yy", "xy"):
-            getattr(self, name).add_(getattr(other, name))
-        return self
-
     def __add__(self, other: Moments) -> Moments:
         both = object.__new__(Moments)
         both.n = self.n + other.n

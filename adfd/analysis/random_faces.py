@@ -10,11 +10,18 @@ from torch import Tensor
 
 from adfd.analysis.shards import parts
 from adfd.channels import Channels
+from adfd.errors import AdfdError
 from adfd.models.networks import Networks
 
 SHARD = 250
 """Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""
 STYLES = 2000  # faces for the mean and deviation of the styles alone, where no picture is needed
+
+
+def check_psi(psi: float) -> None:
+    """Refuse a truncation that is none. Raises AdfdError."""
+    if not 0 < psi <= 1:
+        raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {psi}")
 
 
 def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple[range, Tensor]]:

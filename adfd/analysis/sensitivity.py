@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adfd.analysis.random_faces import faces, known_channels
+from adfd.analysis.random_faces import check_psi, faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.channels import Channels
 from adfd.errors import AdfdError
@@ -38,8 +38,7 @@ class Sensitivity:
     def __post_init__(self) -> None:
         if self.n_faces < 1:
             raise AdfdError(f"analysis.n_faces must be at least 1, got {self.n_faces}")
-        if not 0 < self.psi <= 1:
-            raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {self.psi}")
+        check_psi(self.psi)
 
     @property
     def key(self) -> dict[str, Any]:
