@@ -34,7 +34,7 @@ from adfd.models.networks import REMEDY, Networks
 from adfd.models.sources import Sources
 from adfd.runs import tracking
 from adfd.runs.animation import Animation
-from adfd.runs.directory import RunDirectory, config_hash, read_summary
+from adfd.runs.directory import RunDirectory, config_hash, link_wandb, read_summary
 from adfd.runs.edit import Edit
 from adfd.stylespace.statistics import Channels
 
@@ -208,6 +208,8 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
                 },
             )
         )
+        if in_sweep():
+            link_wandb(Path(hydra.sweep.dir))
     return made
 
 
