@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -178,3 +180,12 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
 
 def _harmonic(age_error: float, id_similarity: float) -> float:
     return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()
+
+
+def link_wandb(directory: Path) -> None:
+    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    for run in directory.glob("*/wandb/*run-*"):
+        link = directory / "wandb" / run.name
+        link.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(os.path.relpath(run, link.parent))
