@@ -64,4 +64,4 @@ lost: list[tuple[str, list[str]]] = []
 def heed_the_queue() -> None:
     """Let submitit's Slurm executor make such jobs: single ones by its `job_class`, an array's by the module's name."""
     lost.clear()
-    SlurmExecutor.job_class = submitit_slurm.SlurmJob = Job  # type: ignore[misc]
+    SlurmExecutor.job_class = submitit_slurm.SlurmJob = Job

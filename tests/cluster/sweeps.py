@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -29,10 +31,24 @@ def start(sweep: Path, environment: dict[str, str], *overrides: str) -> subproce
 
 def run(sweep: Path, environment: dict[str, str], *overrides: str) -> str:
     """A multirun that must end well; what it printed."""
-    process = start(sweep, environment, *overrides)
-    out, err = process.communicate(timeout=500)
-    assert process.returncode == 0, out + err
+    code, out, err = finish(start(sweep, environment, *overrides))
+    assert code == 0, out + err
     return out + err
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Its exit code, and what it printed; it is killed where it does not end."""
+    try:
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def kill_job(folder: Path) -> None:
+    """End the process that holds a run directory as the kernel does where memory is short."""
+    words = (folder / ".lock").read_text().split()
+    os.kill(int(words[words.index("process") + 1]), signal.SIGKILL)
 
 
 def rows(sweep: Path) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SWEEP, until
-from sweeps import done, rows, run, start
+from sweeps import done, finish, rows, run, start
 
 pytestmark = pytest.mark.cluster
 
@@ -19,8 +19,8 @@ def test_a_node_lost_in_mid_sweep_costs_no_row(
     process = start(sweep, environment, *SWEEP, *chosen)
     until(lambda: all(done(sweep, job) >= 6 for job in "0123"), 200, "six rows of each job, two on each node")
     kill_second()
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == 0, out + err
+    code, out, err = finish(process)
+    assert code == 0, out + err
     assert "repeated" not in out + err
     ended = [line for line in out.splitlines() if line.startswith("job ") and " finished: 24 outputs, " in line]
     assert len(ended) == 4

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import JOB, SWEEP, until
-from sweeps import done, rows, run, start, statuses
+from sweeps import done, finish, kill_job, rows, run, start, statuses
 
 pytestmark = pytest.mark.cluster
 ARRAY = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
@@ -23,12 +23,12 @@ def test_an_array_with_jobs_requeued_killed_and_cancelled_is_resumed(slurm: dict
     ask(slurm, "scontrol", "requeue", f"{number}_0")
     ask(slurm, "scancel", f"{number}_3")  # which has not begun
     until(lambda: done(sweep, "1") >= 6, 120, "six rows of the second job")
-    ask(slurm, "scancel", "--signal=KILL", f"{number}_1")
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == 1
+    kill_job(sweep / "1")
+    code, out, err = finish(process)
+    assert code == 1
     assert "sacct" not in out + err
     assert "Traceback" not in out + err
-    assert sorted(statuses(sweep).values()) == ["finished", "finished", "lost"]
+    assert statuses(sweep) == {"0": "finished", "1": "lost", "2": "finished"}
     assert "job 0 finished: 24 outputs, harmonic " in out
     assert "job 1 lost: it ended without a summary, as a killed job does; see " in err
     assert "never began: loss.aging=4 " in err
