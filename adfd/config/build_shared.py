@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
 from adfd.runs import tracking
-from adfd.runs.directory import config_hash
+from adfd.runs.directory import config_hash, link_wandb
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
@@ -132,4 +132,6 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
                 },
             )
         )
+        if in_sweep():
+            link_wandb(Path(hydra.sweep.dir))
     return made

@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -184,3 +186,12 @@ def _harmonic(age_error: float, id_similarity: float) -> float:
     from adfd.basics.harmonic import harmonic_score
 
     return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()
+
+
+def link_wandb(directory: Path) -> None:
+    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    for run in directory.glob("*/wandb/*run-*"):
+        link = directory / "wandb" / run.name
+        link.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(os.path.relpath(run, link.parent))
