@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
-from adfd.models.networks import Networks
 from adfd.runs import tracking
 from adfd.runs.directory import config_hash, link_wandb
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
+
+    from adfd.models.networks import Networks
 
 log = logging.getLogger(__name__)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
 from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
 
 schema.register()
+READ = [name for name, made in vars(schema).items() if str(getattr(made, "_target_", "")).startswith("adfd.")]
 GROUPS = (
     "method",
     "loss",
@@ -221,3 +225,15 @@ def test_every_model_composes_in_every_stage_with_keys_of_its_own(stage: str, mo
     if model != "sam":
         with pytest.raises(HydraException):
             composed(f"model={model}", "model.sam=PATH", stage=stage)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_node_that_is_read_off_the_source_has_the_fields_of_its_class(name: str) -> None:
+    made = getattr(schema, name)
+    settings = get_class(made._target_)
+    hints, typed = get_type_hints(settings), {field.name: field.type for field in fields(made)}
+    assert list(typed) == ["_target_", *(field.name for field in fields(settings))]
+    for field in fields(settings):
+        kind = typed[field.name]
+        target = getattr(kind, "_target_", None)
+        assert (get_class(target) if target else kind) == hints[field.name]
