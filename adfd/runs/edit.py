@@ -76,7 +76,7 @@ class Edit:
                     self._lifespans(sorted(target_ages))
             status = "finished"
             self.wait_for_ranks()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
             status = "interrupted"
             raise
         finally:
