@@ -255,7 +255,17 @@ def copy_to(folder: Path) -> Path:
 
 def run_tests(checkout: Path, tests: str) -> subprocess.CompletedProcess[str]:
     """The fast tests of these files on a checkout, until the first that fails."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow and not thorough", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "not slow and not cluster and not thorough",
+        "-p",
+        "no:cacheprovider",
+    ]
     command += ["--durations=0", *(f"tests/{file}" for file in tests.split())]
     # No bytecode: a mutant of its original's length, within the same second, would not be noticed.
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)}
