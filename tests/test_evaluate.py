@@ -144,6 +144,7 @@ def test_without_cyclic_none_is_reported_though_it_was_measured(run_stage: Run, 
     assert "id_similarity_cyclic" not in metrics_of(run)["quantities"]
 
 
+@pytest.mark.thorough
 def test_a_sweep_leaves_tables_and_figures_beside_it_and_where_asked(
     run_stage: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,6 +292,7 @@ def test_mistakes_are_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.thorough
 def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: Networks) -> None:
     pictures, sources = tmp_path / "theirs", tmp_path / "photos"
     pictures.mkdir()
@@ -440,6 +442,7 @@ def test_tables_by_target_age_have_a_column_for_each() -> None:
     assert (row["age_error_at_70"], row["age_error_at_70_low"]) == ("1", "")
 
 
+@pytest.mark.thorough
 def test_trade_offs_have_a_line_for_each_lambda() -> None:
     jobs = [
         job(str(i), (f"loss.aging={a}", f"loss.id={b}"), age_error=10 / a, id_similarity_source=0.5 + b / 10)

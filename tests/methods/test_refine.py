@@ -103,6 +103,14 @@ def test_plateau_ends_each_sample_by_itself(tiny: Networks, anchors: Anchors) ->
     assert all(not sample.converged and sample.steps == REFINEMENT.max_steps for sample in lively)
 
 
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_sample_that_never_moves_leaves_after_its_patience(tiny: Networks, anchors: Anchors, patience: int) -> None:
+    settings = replace(REFINEMENT, patience=patience, min_delta=1e9, max_steps=50)
+    (sample,) = refine(tiny, anchors, starts(tiny, anchors)[:1], LOSS, settings)
+    assert sample.converged
+    assert (sample.steps, sample.evaluations) == (patience, patience + 1)  # the first loss is what none moves from
+
+
 def test_published_rule_keeps_the_last_step_that_moved(tiny: Networks, anchors: Anchors) -> None:
     losses: list[float] = []
     settings = replace(REFINEMENT, lr=0.3, keep="last_moved", min_delta=1e-3)

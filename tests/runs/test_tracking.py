@@ -97,6 +97,7 @@ def test_offline_run_holds_config_history_and_summary(
     assert len(ids) == 2
 
 
+@pytest.mark.thorough
 def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
     run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +162,7 @@ def test_unknown_mode_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_animations_are_videos(run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = run_stage(
