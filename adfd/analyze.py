@@ -42,8 +42,11 @@ def analyze(cfg: DictConfig) -> None:
         networks = build.networks(cfg, channels=analysis.extends)
         other = build.compared(cfg, networks.name)
         told.trackers = build.trackers(cfg, run, "analysis")
+        build.tell_channels(cfg, networks, told.trackers)
         channels = measure(cfg, analysis, networks)
         save(channels, run / "channels.npz")
+        for tracker in told.trackers:
+            tracker.channels(networks.name, run / "channels.npz", made=True)
         channels.write_csv(run / "channels.csv", networks.space)
         save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
         told.summary = channel_page.key_numbers(channels, cfg.fdr, other)

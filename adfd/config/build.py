@@ -36,7 +36,7 @@ from adfd.runs import tracking
 from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, config_hash, read_summary
 from adfd.runs.edit import Edit
-from adfd.stylespace.statistics import Channels
+from adfd.stylespace.statistics import Channels, file_of
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
@@ -138,6 +138,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         layers = cfg.method.layers if cfg.method.layers is not None else sams_layers(stack.space)
         function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
         n_outputs = len(others.sources)
+    followers = trackers(cfg, run.path, "method")
+    tell_channels(cfg, stack, followers)
     return Edit(
         networks=stack,
         people=persons,
@@ -156,7 +158,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_outputs=n_outputs,
         seed=cfg.seed,
         run=run,
-        trackers=trackers(cfg, run.path, "method"),
+        trackers=followers,
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
         precision=ranks.autocast,
@@ -209,6 +211,13 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
             )
         )
     return made
+
+
+def tell_channels(cfg: DictConfig, stack: Networks, followers: list[tracking.Tracker]) -> None:
+    """Tell who follows a run which channels file it uses."""
+    if stack.channels is not None:
+        for tracker in followers:
+            tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
 
 
 def check(cfg: DictConfig) -> None:
