@@ -9,14 +9,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd import build, config, stage, tables
-from adfd.runs import RunDirectory, read_summary
+from adfd.config import build, schema
+from adfd.runs import console, stage
+from adfd.runs.directory import RunDirectory, read_summary
 
-config.register()
+schema.register()
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="edit")
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="edit")
 def main(cfg: DictConfig) -> float | None:
     return stage.run(edit, cfg)
 
@@ -32,7 +33,7 @@ def edit(cfg: DictConfig) -> float | None:
         target_ages = build.target_ages(cfg)
         summary = build.edit(cfg, run).everybody(target_ages)
         if summary:
-            tables.show_run(run, summary)
+            console.show_run(run, summary)
         return summary.get("harmonic")
 
 

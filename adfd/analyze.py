@@ -12,17 +12,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from adfd import build, channel_figures, channel_gallery, channel_page, config, progress, stage, tables
-from adfd.channels import Channels
+from adfd.basics import progress
+from adfd.basics.files import atomic
+from adfd.config import build, schema
 from adfd.models.networks import Networks
-from adfd.outcome import outcome
-from adfd.runs import atomic
+from adfd.report import channel_figures, channel_gallery, channel_page
+from adfd.runs import console, stage
+from adfd.runs.outcome import outcome
+from adfd.stylespace.statistics import Channels
 
-config.register()
+schema.register()
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="analyze")
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="analyze")
 def main(cfg: DictConfig) -> None:
     stage.run(analyze, cfg)
 
@@ -49,8 +52,8 @@ def analyze(cfg: DictConfig) -> None:
         pictures = channel_gallery.make(networks, channels, cfg.seed, gallery, animation, run)
         channel_page.write(run / "channels.html", channels, networks.space, cfg.fdr, figures, pictures, other)
         channel_page.tell(told.trackers, told.summary, figures, pictures, run)
-    tables.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
-    tables.show_path("page", run / "channels.html")
+    console.show_channels(channels, networks.space, cfg.fdr, run / "channels.npz")
+    console.show_path("page", run / "channels.html")
 
 
 def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:

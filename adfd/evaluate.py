@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd import build, config, evaluation, figures, paper_tables, progress, stage, tables
-from adfd.evaluation import Job
-from adfd.report import write_report
-from adfd.runs import atomic
+from adfd.basics import progress
+from adfd.basics.files import atomic
+from adfd.config import build, schema
+from adfd.evaluation.jobs import Job, latest_rows, make_job, write_aggregate, write_metrics
+from adfd.report import figures, paper_tables
+from adfd.report.run_page import write_report
+from adfd.runs import console, stage
 
-config.register()
+schema.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     stage.run(evaluate, cfg)
 
@@ -28,23 +32,25 @@ def evaluate(cfg: DictConfig) -> None:
     output = Path(HydraConfig.get().runtime.output_dir)
     jobs = measure(cfg, output)
     for job in jobs:
-        evaluation.write_metrics(job)
+        write_metrics(job)
     drawn = draw(cfg, jobs)
     for folder in places(cfg, output):
         write_tables(cfg, jobs, folder)
         write_figures(drawn, folder / "figures")
-        write_report(title(cfg), jobs, folder / "report.html", curves(drawn))
+    write_report(title(cfg), jobs, output / "report.html", curves(drawn))
+    for folder in places(cfg, output)[1:]:
+        shutil.copyfile(output / "report.html", folder / "report.html")
     show(cfg, jobs)
     for folder in places(cfg, output):
-        tables.show_path("tables and figures", folder)
-        tables.show_path("page", folder / "report.html")
+        console.show_path("tables and figures", folder)
+        console.show_path("page", folder / "report.html")
 
 
 def measure(cfg: DictConfig, output: Path) -> list[Job]:
     """Every run with its rows completed, those of a folder made first."""
     records = build.records(cfg, output)
     measuring = [build.measuring(cfg, record) for record in records]
-    rows = [evaluation.latest_rows(record.directory) for record in records]
+    rows = [latest_rows(record.directory) for record in records]
     pending = [
         (how, record, group)
         for how, record, of_run in zip(measuring, records, rows, strict=True)
@@ -54,7 +60,7 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
         how.measure(record.directory, group)
     bootstrap = build.settings(cfg.bootstrap)
     return [
-        evaluation.make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
+        make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
         for record, how, of_run in zip(records, measuring, rows, strict=True)
     ]
 
@@ -67,7 +73,7 @@ def places(cfg: DictConfig, output: Path) -> list[Path]:
 
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     """The aggregate, the table of quantities, and where there are several target ages the table of those."""
-    evaluation.write_aggregate(jobs, folder / "aggregate.json", build.settings(cfg.bootstrap))
+    write_aggregate(jobs, folder / "aggregate.json", build.settings(cfg.bootstrap))
     paper_tables.write(paper_tables.by_quantity(jobs, cfg.table.columns), jobs, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
         paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
@@ -111,7 +117,7 @@ def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     for row, (name, job) in enumerate(zip(table.labels, jobs, strict=True)):
         means = [value and value.mean for value in (column.values[row] for column in table.columns)]
         rows.append([name.replace(" ", "\n"), job.status, *means])
-    tables.show("evaluation", titles, rows)
+    console.show("evaluation", titles, rows)
     for note in table.notes:
         print(note)
 

@@ -8,13 +8,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd import build, config, stage, tables
-from adfd.preparing import write_table
+from adfd.config import build, schema
+from adfd.faces.prepared import write_table
+from adfd.runs import console, stage
 
-config.register()
+schema.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="prepare")
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="prepare")
 def main(cfg: DictConfig) -> None:
     stage.run(prepare, cfg)
 
@@ -24,7 +25,7 @@ def prepare(cfg: DictConfig) -> None:
     people = build.people(cfg)
     table = Path(HydraConfig.get().runtime.output_dir) / "photos.csv"
     write_table(people.faces, table)
-    tables.show_photos(people.faces, table)
+    console.show_photos(people.faces, table)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def seconds_per_image(channels_first: bool = False, hand_back: bool = False, bat
     """Median seconds of a forward and backward pass through generator and judges, for one image of a batch."""
     import torch
 
-    from adfd.allocator import keep_freed_memory
+    from adfd.basics.allocator import keep_freed_memory
     from adfd.models import load_mobile
 
     if not hand_back:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from adfd.anchors import Anchors, transformed_anchors
-from adfd.channel_weights import ChannelWeights
+from adfd.faces.people import synthetic_people
+from adfd.methods.anchors import Anchors, transformed_anchors
 from adfd.models.networks import Networks
+from adfd.models.sources import Sources
 from adfd.models.tiny import load_tiny
-from adfd.people import synthetic_people
-from adfd.sources import Sources
+from adfd.stylespace.weights import ChannelWeights
 
 PAPER_WEIGHTS = ChannelWeights("paper", 500, 0.01, 1.0, to_rgb=False, regions=[], exclude_regions=[], min_share=0.5)
 torch.set_num_threads(1)  # tiny networks are quickest so, and other work on the machine does not stall them

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from adfd.models.networks import Networks
-from adfd.stylespace import StyleLayer, StyleSpace
+from adfd.stylespace.layout import StyleLayer, StyleSpace
 
 AGE, IDENTITY, N_CHANNELS, SIZE = 3, 5, 16, 32
 

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from adfd import channel_figures, channel_gallery, channel_page, convergence
 from adfd.analysis.correlation import latents
-from adfd.channel_figures import draw
-from adfd.channel_gallery import Gallery, Strip, Strips, chosen, strongest
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 from adfd.models import load_tiny
 from adfd.models.networks import Networks
-from adfd.regions import REGIONS
-from tests.test_channel_figures import moved
-from tests.test_tracking import items, records
+from adfd.report import channel_figures, channel_gallery, channel_page, convergence
+from adfd.report.channel_figures import draw
+from adfd.report.channel_gallery import Gallery, Strip, Strips, chosen, strongest
+from adfd.stylespace.regions import REGIONS
+from adfd.stylespace.statistics import Channels
+from tests.report.test_channel_figures import moved
+from tests.runs.test_tracking import items, records
 
 Run = Callable[..., Path]
 QUICK = ("analysis.n_samples=60", "analysis.n_pairs=500", "analysis.n_permutations=5", "logger=none")

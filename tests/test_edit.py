@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adfd import build, editing
-from adfd.regions import REGIONS
-from adfd.runs import RunDirectory
+from adfd.config import build
+from adfd.runs import edit
+from adfd.runs.directory import RunDirectory
+from adfd.stylespace.regions import REGIONS
 from tests.conftest import rows_of
 
 Run = Callable[..., Path]
@@ -172,14 +173,14 @@ def test_another_configuration_may_not_write_into_a_run(run_stage: Run, capfd: p
 
 
 def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = editing.draw
+    original = edit.draw
 
     def failing(seed: int, names: tuple[str, ...], *rest: object) -> object:
         if "seed1" in names:
             raise RuntimeError("out of something")
         return original(seed, names, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(editing, "draw", failing)
+    monkeypatch.setattr(edit, "draw", failing)
     run = run_stage(*FACES, "method.n_outputs=1")
     rows = {row["photo"]: row for row in rows_of(run)}
     assert rows["seed1"]["status"] == "failed"
@@ -211,14 +212,14 @@ def test_nan_is_a_row(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interruption_leaves_a_readable_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = editing.Edit._record
+    original = edit.Edit._record
 
-    def interrupting(self: editing.Edit, row: dict) -> None:
+    def interrupting(self: edit.Edit, row: dict) -> None:
         original(self, row)
         if row["output"] == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(editing.Edit, "_record", interrupting)
+    monkeypatch.setattr(edit.Edit, "_record", interrupting)
     with pytest.raises(SystemExit) as exit:
         run_stage(*FACES, "method.n_outputs=3", "refine.batch_size=1", directory="run")
     assert exit.value.code == 130
@@ -333,14 +334,14 @@ def test_animations_of_several_outputs_and_of_too_few_ages(
     run = run_stage(*common, "method=style_mixing", "method.n_outputs=2")
     assert sorted(path.name for path in (run / "animations").iterdir()) == ["seed1_0.gif", "seed1_1.gif"]
     assert not (run / "sheets" / "seed1_lifespan.png").exists()
-    original = editing.Edit._make
+    original = edit.Edit._make
 
-    def failing(self: editing.Edit, anchors: object, wanted: object, target_age: float) -> None:
+    def failing(self: edit.Edit, anchors: object, wanted: object, target_age: float) -> None:
         if target_age == 60:
             raise RuntimeError("out of something")
         original(self, anchors, wanted, target_age)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(editing.Edit, "_make", failing)
+    monkeypatch.setattr(edit.Edit, "_make", failing)
     run = run_stage(*common, "method=transform", directory="partly")
     assert not (run / "animations").exists()
     assert Image.open(run / "sheets" / "seed1_lifespan.png").width == 8 + 2 * 264
@@ -351,7 +352,7 @@ def test_a_failing_animation_spares_the_run(run_stage: Run, monkeypatch: pytest.
     def failing(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(editing, "animate", failing)
+    monkeypatch.setattr(edit, "animate", failing)
     run = run_stage(*FACES, "method=transform", "target_age=[20,60]", "animation=gif")
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     assert "the animation of seed2 failed: OSError: disk full" in (run / "edit.log").read_text()

@@ -20,15 +20,17 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from adfd import __main__ as edit_stage
-from adfd import build, evaluation, figures, measuring, paper_tables
-from adfd.bootstrap import Bootstrap
-from adfd.errors import AdfdError
-from adfd.evaluation import Estimate, Job, find_runs, label, steering
-from adfd.foreign import Folder, parse
+from adfd.basics.errors import AdfdError
+from adfd.config import build
+from adfd.evaluation import jobs, measuring
+from adfd.evaluation.bootstrap import Bootstrap
+from adfd.evaluation.foreign import Folder, parse
+from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
+from adfd.faces.photos import as_img
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
-from adfd.photos import as_img
+from adfd.report import figures, paper_tables
 from tests.conftest import rows_of
 
 Run = Callable[..., Path]
@@ -495,10 +497,10 @@ def test_estimates_leave_out_what_no_row_tells() -> None:
     rows = [
         {"photo": "a", "target_age": 5.0, "output": 0, "status": "ok", "age": 6.0, "anchor_age": None, "failed": 0.0}
     ]
-    made = evaluation.estimates(rows, Bootstrap(100, 0.95, 0))
+    made = jobs.estimates(rows, Bootstrap(100, 0.95, 0))
     assert set(made) == {"age", "age_error", "failures"}
     assert made["age_error"].mean == 1
-    assert evaluation.estimates([], Bootstrap(100, 0.95, 0)) == {}
+    assert jobs.estimates([], Bootstrap(100, 0.95, 0)) == {}
 
 
 def test_groups_are_in_the_order_of_outputs() -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 from adfd.analysis.moments import Moments, Regression
 from adfd.analysis.random_faces import check_psi, faces, latents
 from adfd.analysis.shards import Arrays, OnUnit, Shards
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
+from adfd.basics.seeding import output_seed
 from adfd.models.networks import Networks
-from adfd.pooling import pool
-from adfd.seeding import output_seed
+from adfd.stylespace.statistics import Channels
 
 PAIRS_AT_ONCE = 512
 QUANTILES = 1001

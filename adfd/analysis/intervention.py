@@ -14,11 +14,11 @@ from torch import Tensor
 
 from adfd.analysis.random_faces import check_psi, faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards, parts
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
 from adfd.models.networks import Networks
-from adfd.pooling import pool
-from adfd.regions import region_means
+from adfd.stylespace.regions import region_means
+from adfd.stylespace.statistics import Channels
 
 SELECTIONS = ("top", "layers", "all")
 MOVES_PER_SHARD = 8

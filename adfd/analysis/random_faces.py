@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adfd.analysis.shards import parts
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 from adfd.models.networks import Networks
+from adfd.stylespace.statistics import Channels
 
 SHARD = 250
 """Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from adfd.analysis.random_faces import check_psi, faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
+from adfd.basics.seeding import output_seed
 from adfd.models.networks import Networks
-from adfd.pooling import pool
-from adfd.regions import region_masks
-from adfd.seeding import output_seed
+from adfd.stylespace.regions import region_masks
+from adfd.stylespace.statistics import Channels
 
 
 @dataclass(frozen=True)

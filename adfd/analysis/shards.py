@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adfd.runs import atomic
+from adfd.basics.files import atomic
 
 Arrays = dict[str, Tensor]
 OnUnit = Callable[[int], object]

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adfd.anchors import Anchors
-from adfd.batching import row_by_row
-from adfd.channel_weights import ChannelWeights, channel_weights
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.batching import row_by_row
+from adfd.basics.errors import AdfdError
+from adfd.basics.seeding import Draws
+from adfd.methods.anchors import Anchors
+from adfd.methods.objective import LossWeights
+from adfd.methods.refine import OnStep, Refinement, Sample, refine
 from adfd.models.networks import REMEDY, Networks
-from adfd.objective import LossWeights
-from adfd.refine import OnStep, Refinement, Sample, refine
-from adfd.seeding import Draws
-from adfd.stylespace import StyleSpace
+from adfd.stylespace.layout import StyleSpace
+from adfd.stylespace.statistics import Channels
+from adfd.stylespace.weights import ChannelWeights, channel_weights
 
 
 @dataclass(frozen=True)

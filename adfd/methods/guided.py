@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adfd.anchors import Anchors, render_anchors
-from adfd.batching import row_by_row
-from adfd.errors import AdfdError
+from adfd.basics.batching import row_by_row
+from adfd.basics.errors import AdfdError
+from adfd.basics.seeding import Draws
+from adfd.methods.anchors import Anchors, render_anchors
+from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
-from adfd.refine import OnStep, Sample
-from adfd.seeding import Draws
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from adfd.anchors import Anchors
-from adfd.batching import row_by_row
-from adfd.errors import AdfdError
+from adfd.basics.batching import row_by_row
+from adfd.basics.errors import AdfdError
+from adfd.basics.seeding import Draws
+from adfd.methods.anchors import Anchors
+from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
-from adfd.refine import OnStep, Sample
-from adfd.seeding import Draws
-from adfd.sources import Sources
-from adfd.stylespace import StyleSpace
+from adfd.models.sources import Sources
+from adfd.stylespace.layout import StyleSpace
 
 
 @torch.no_grad()

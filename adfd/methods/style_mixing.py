@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 
-from adfd.anchors import Anchors
-from adfd.batching import row_by_row
+from adfd.basics.batching import row_by_row
+from adfd.basics.seeding import Draws
+from adfd.methods.anchors import Anchors
+from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
-from adfd.refine import OnStep, Sample
-from adfd.seeding import Draws
 
 
 @torch.no_grad()

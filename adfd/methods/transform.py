@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adfd.anchors import Anchors
+from adfd.basics.seeding import Draws
+from adfd.methods.anchors import Anchors
+from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
-from adfd.refine import OnStep, Sample
-from adfd.seeding import Draws
 
 
 def transform(networks: Networks, anchors: Anchors, draws: Draws, *, on_step: OnStep) -> Iterator[Sample]:

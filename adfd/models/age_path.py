@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adfd.errors import AdfdError
-from adfd.sources import Sources
+from adfd.basics.errors import AdfdError
+from adfd.models.sources import Sources
 
 
 class LatentAgePath(nn.Module):

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models import ir_se50
-from adfd.pooling import POOLED_SIZE, pool
 
 CROP = (32, 220, 35, 223)
 """x0, x1, y0, y1 of the face in an aligned 256 px picture, ends excluded."""

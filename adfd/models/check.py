@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 from adfd.models import sam
 from adfd.models.checkpoints import Checkpoint
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 
 
 @dataclass(frozen=True)

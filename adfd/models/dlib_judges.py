@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adfd.basics.pooling import pool
 from adfd.models import dlib_resnet, weights
 from adfd.models.dlib_resnet import DlibResNet, GenderNet
-from adfd.pooling import pool
 
 AGE_CROP = (46, 209, 73, 236)  # x0, x1, y0, y1
 FACE_CROP = (40, 216, 66, 242)

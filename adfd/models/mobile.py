@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from adfd.channels import Channels
 from adfd.models import dlib_judges
 from adfd.models.age_path import LatentAgePath
 from adfd.models.mobilestylegan import load_mobilestylegan
 from adfd.models.networks import Networks
+from adfd.stylespace.statistics import Channels
 
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.npz"))
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adfd import stylespace
 from adfd.models import openvino_ir, weights
+from adfd.stylespace import layout
 
 N_W_AVG_SAMPLES = 4096
 
@@ -80,7 +80,7 @@ class MobileStyleGAN(nn.Module):
         super().__init__()
         self.name = name
         self.w_dim = w_dim
-        self.space = stylespace.mobilestylegan(channels)
+        self.space = layout.mobilestylegan(channels)
         self.resolution = 4 * 2 ** len(channels)
         self.mapping_layers = nn.ModuleList(nn.Linear(w_dim, w_dim) for _ in range(n_mapping_layers))
         self.affine_weight = nn.Parameter(torch.randn(self.space.n_channels, w_dim) / math.sqrt(w_dim))

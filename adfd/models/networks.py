@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from adfd.batching import row_by_row
-from adfd.channels import Channels
-from adfd.errors import AdfdError
-from adfd.pooling import pool
-from adfd.sources import Sources
-from adfd.stylespace import StyleSpace
+from adfd.basics.batching import row_by_row
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
+from adfd.models.sources import Sources
+from adfd.stylespace.layout import StyleSpace
+from adfd.stylespace.statistics import Channels
 
 REMEDY = (
     "make a channels file with: python -m adfd.analyze model=..., then channels=fitted (SAM: or channels=published)"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 
 
 class IntermediateRepresentation:

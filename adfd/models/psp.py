@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
 from adfd.models import ir_se50
-from adfd.pooling import pool
-from adfd.sources import Sources
+from adfd.models.sources import Sources
 
 ENCODER_SIZE = 256
 MAX_AGE = 100

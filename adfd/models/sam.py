@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adfd.channels import Channels
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 from adfd.models import checkpoints, dlib_judges, ir_se50
 from adfd.models.age_path import LatentAgePath
 from adfd.models.arcface import ArcFace
@@ -23,7 +22,8 @@ from adfd.models.lpips_alex import SLICES, LpipsAlex
 from adfd.models.networks import Networks, Perceptual
 from adfd.models.psp import SamTransformer
 from adfd.models.stylegan2 import StyleGAN2, fold
-from adfd.stylespace import STYLEGAN2_CHANNELS
+from adfd.stylespace.layout import STYLEGAN2_CHANNELS
+from adfd.stylespace.statistics import Channels
 
 README = "the README of github.com/yuval-alaluf/SAM"
 SAM = Checkpoint("sam", "sam_ffhq_aging.pt", "SAM's encoders and StyleGAN2", "2.3 GB", README)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adfd import stylespace
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
+from adfd.stylespace import layout
 
 GAIN = math.sqrt(2)
 """Of the leaky ReLU; positive, so it may be applied before it, and is folded into what is added there."""
@@ -154,11 +154,11 @@ class StyleGAN2(nn.Module):
         n_mapping_layers: int = 8,
     ) -> None:
         super().__init__()
-        channels = channels or stylespace.STYLEGAN2_CHANNELS
+        channels = channels or layout.STYLEGAN2_CHANNELS
         self.name = name
         self.resolution = resolution
         self.w_dim = w_dim
-        self.space = stylespace.stylegan2(resolution, channels)
+        self.space = layout.stylegan2(resolution, channels)
         sizes = [2**i for i in range(3, int(math.log2(resolution)) + 1)]
         self.style = nn.Sequential(PixelNorm(), *(MappingLayer(w_dim, w_dim) for _ in range(n_mapping_layers)))
         self.input = nn.ParameterDict({"input": torch.randn(1, channels[4], 4, 4)})

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adfd.channels import Channels
 from adfd.models.age_path import LatentAgePath
 from adfd.models.dlib_judges import DlibAge, DlibGender, DlibIdentity, FacePerceptual
 from adfd.models.dlib_resnet import DlibResNet, GenderNet
 from adfd.models.mobilestylegan import MobileStyleGAN
 from adfd.models.networks import Networks
+from adfd.stylespace.statistics import Channels
 
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "tiny-0.npz"))
 

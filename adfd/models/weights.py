@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""Files that survive a kill: written in one piece, locked while in use, one JSON object a line."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from adfd.basics.errors import OccupiedError
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def lock(path: Path, wait: bool = False) -> IO[str]:
+    """Hold a file until it is closed or the process ends, however it ends.
+
+    Raises OccupiedError naming the process that holds it, unless told to wait for that one.
+    """
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.seek(0)
+        raise OccupiedError(f"{path.parent} is in use by {file.read()}; wait for it or end it") from None
+    except OSError as error:
+        log.warning("%s cannot be locked (%s): start nothing else there until this has ended", path.parent, error)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def held(path: Path) -> bool:
+    """Whether some process holds this file."""
+    try:
+        lock(path).close()
+    except OccupiedError:
+        return True
+    return False
+
+
+def json_line(row: Row) -> bytes:
+    return json.dumps(finite(row), ensure_ascii=False).encode() + b"\n"
+
+
+def append_line(path: Path, row: Row) -> None:
+    """Append one JSON line in a single write, so that ranks may share a file and a kill leaves whole lines."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, json_line(row))
+    finally:
+        os.close(handle)
+
+
+def end_line(path: Path) -> None:
+    """End a last line that a kill or a full disk cut short, so that the next row does not join it."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a") as file:
+            file.write("\n")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a JSON lines file, without a last line that a full disk cut short; none where there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def finite(value: Any) -> Any:
+    """The same value with null in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file under another name and move it into place when it is whole."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+        try:
+            yield stream
+        except BaseException:
+            os.unlink(stream.name)
+            raise
+    os.chmod(stream.name, 0o644)
+    os.replace(stream.name, path)

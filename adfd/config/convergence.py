@@ -1,0 +1,38 @@
+"""After a multirun of the analysis: how its statistics settle with the number that was varied. A callback of Hydra's.
+
+Leaves `convergence.csv`, `convergence.svg` and `convergence.png` in the sweep's directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from adfd.config.sweep import read_jobs
+from adfd.report import convergence
+from adfd.report.channel_figures import save
+from adfd.runs import console
+
+
+class Convergence(Callback):
+    """Compares the jobs of a sweep, after every job in case it is the last."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            directory = Path(config.hydra.sweep.dir)
+            if points := convergence.compare(directory, read_jobs(directory)):
+                convergence.write_csv(directory / "convergence.csv", points)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        if points := convergence.compare(directory, read_jobs(directory)):
+            convergence.write_csv(directory / "convergence.csv", points)
+            save(directory / "convergence", convergence.draw(points))
+            convergence.show(points)
+            console.show_path("table", directory / "convergence.csv")
+            console.show_path("plot", directory / "convergence.svg")

@@ -1,0 +1,202 @@
+"""A multirun: a folder for each job by its config's hash, what may be resumed; at its end `sweep.csv` and the failures.
+
+Hydra calls `SweepSummary` as a callback and `job_folder` as `${job_folder:...}`. A sweep's directory holds
+0/ 1/ 2/ ...    a run directory for each job
+sweep.csv       one row for each job, written anew whenever one starts or ends
+sweep_id        its name in W&B, the same however often it is resumed
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import csv
+import io
+import secrets
+import signal
+import sys
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from PIL import Image
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import Row, atomic, held, lock, read_rows
+from adfd.config import build
+from adfd.runs.console import show_path, show_sweep
+from adfd.runs.directory import config_hash, read_summary, row_key
+from adfd.runs.sheets import stack_sheets
+from adfd.runs.stage import INTERRUPTED
+
+COLUMNS = (
+    "job",
+    "overrides",
+    "status",
+    "outputs",
+    "failures",
+    "age_error",
+    "id_similarity_source",
+    "id_similarity_anchor",
+    "harmonic",
+    "diversity",
+    "seconds",
+    "reason",
+    "hash",
+    "sweep_id",
+)
+MAX_SHEETS = 24  # a larger picture is no longer looked at
+
+
+def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
+    """The folder of the job with this config: the one that it has already, or a new one, named by the next number.
+
+    Folders are told by the `config_hash` in them, so a job finds its own whatever its number is now.
+    """
+    directory, cfg = Path(sweep), copy.deepcopy(_root_)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    try:
+        own = config_hash(build.identity(cfg))
+    except AdfdError:  # a value is missing, as the job itself will tell
+        own = config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    directory.mkdir(parents=True, exist_ok=True)
+    with lock(directory / ".folders", wait=True):
+        owners = {mark.read_text(): mark.parent.name for mark in directory.glob("*/config_hash")}
+        if own not in owners:
+            owners[own] = next(str(n) for n in count(number) if not (directory / str(n) / "config_hash").exists())
+            folder = directory / owners[own]
+            folder.mkdir(exist_ok=True)
+            (folder / "config_hash").write_text(own)
+        return owners[own]
+
+
+class SweepSummary(Callback):
+    """Guards the directory, and collects the jobs' summaries; the exit code is 1 where a job did not finish."""
+
+    lock: ClassVar[IO[str] | None] = None  # the instance is sent to worker processes
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        try:
+            SweepSummary.lock = None  # of a sweep that was interrupted in this process
+            directory.mkdir(parents=True, exist_ok=True)
+            SweepSummary.lock = lock(directory / ".lock")
+            begin(directory, OmegaConf.select(config, "sweep.resume"))
+        except (AdfdError, OSError) as error:
+            sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
+        atexit.unregister(report)
+        atexit.register(report, directory)  # after Ctrl-C, or where a launcher lost a worker
+        for number in (signal.SIGINT, signal.SIGTERM):  # while worker processes have the jobs
+            signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            directory = Path(config.hydra.sweep.dir)
+            write_csv(directory / "sweep.csv", read_jobs(directory))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        self.on_job_start(config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.unregister(report)
+        try:
+            failed = report(Path(config.hydra.sweep.dir))
+        except OSError as error:
+            sys.exit(f"error: {error}")
+        SweepSummary.lock = None
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if failed:
+            sys.exit(1)
+
+
+def begin(directory: Path, resume: bool | None) -> None:
+    """Give the sweep its id, or go on with it. Raises AdfdError where that was not asked for, OSError on a bad disk."""
+    jobs = [settled(job) for job in read_jobs(directory)]
+    if jobs and not resume:
+        remedy = "" if resume is None else "sweep.resume=true goes on with them, or "
+        raise AdfdError(f"{directory} holds {len(jobs)} jobs of a sweep; {remedy}choose another hydra.sweep.dir")
+    mark = directory / "sweep_id"
+    if not mark.exists():
+        mark.write_text(f"{directory.name}-{secrets.token_hex(3)}")
+    write_csv(directory / "sweep.csv", jobs)
+    if jobs:
+        states = Counter(job["status"] for job in jobs)
+        print(f"sweep {mark.read_text()} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}")
+
+
+def report(directory: Path) -> bool:
+    """Write and show what became of all jobs; whether one of those that were just started did not finish."""
+    jobs = [settled(job) for job in read_jobs(directory)]
+    if not jobs:
+        return False
+    write_csv(directory / "sweep.csv", jobs)
+    show_sweep(jobs, directory / "sweep.csv")
+    if any(directory.glob("*/wandb/offline-run-*")):
+        show_path("to W&B", Path(f"wandb sync {directory}/*/wandb/offline-run-*"))
+    sheets = sorted(directory.glob("*/sheets/*.png"), key=lambda path: (job_number(path.parts[-3]), path.name))
+    if sheets:
+        stack_sheets([Image.open(path) for path in sheets[:MAX_SHEETS]]).save(directory / "contact_sheet.png")
+        show_path("contact sheet", directory / "contact_sheet.png")
+    for job in jobs:
+        if job["reason"] and job["started"]:
+            print(f"job {job['job']} {job['status']}: {job['reason']}; see {job['log']}", file=sys.stderr)
+    if left := [job["job"] for job in jobs if job["status"] != "finished" and not job["started"]]:
+        print(f"not finished, and not asked for this time: job {', '.join(left)}", file=sys.stderr)
+    unfinished = any(job["status"] != "finished" and job["started"] for job in jobs)
+    if unfinished:
+        print(f"to go on: the same command with hydra.sweep.dir={directory} sweep.resume=true", file=sys.stderr)
+    return unfinished
+
+
+def job_number(name: str) -> float:
+    return int(name) if name.isdigit() else float("inf")
+
+
+def read_jobs(directory: Path) -> list[Row]:
+    """One row per job that left a `.hydra` folder, in the order of their folders' numbers."""
+    jobs = []
+    mark, clock = directory / "sweep_id", directory / ".lock"
+    for file in sorted(directory.glob("*/.hydra/overrides.yaml"), key=lambda path: job_number(path.parts[-3])):
+        folder = file.parents[1]
+        results = {row_key(row): row for row in read_rows(folder / "results.jsonl")}.values()
+        failed = [row for row in results if row["status"] != "ok"]
+        jobs.append(
+            {
+                "job": folder.name,
+                "folder": folder,
+                "overrides": [item for item in map(str, OmegaConf.load(file)) if not item.startswith("sweep.")],
+                "log": next(iter(folder.glob("*.log")), folder),
+                "started": file.stat().st_mtime_ns >= clock.stat().st_mtime_ns if clock.exists() else True,
+                "hash": (folder / "config_hash").read_text() if (folder / "config_hash").exists() else "",
+                "sweep_id": mark.read_text() if mark.exists() else "",
+                "status": "running",
+                "outputs": len(results) - len(failed) if (folder / "results.jsonl").exists() else None,
+                "reason": f"{len(failed)} outputs failed: {failed[0]['reason']}" if failed else "",
+                **{key: value for key, value in read_summary(folder).items() if value != ""},
+            }
+        )
+    return jobs
+
+
+def settled(job: Row) -> Row:
+    """The row of a job, with `lost` in place of `running` where no process is at it."""
+    if job["status"] != "running":
+        return job
+    if held(job["folder"] / ".lock"):
+        return job | {"reason": "another process is at it"}
+    return job | {"status": "lost", "reason": "it ended without a summary, as a killed job does"}
+
+
+def write_csv(path: Path, jobs: list[Row]) -> None:
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
+    table.writeheader()
+    table.writerows(job | {"overrides": " ".join(job["overrides"])} for job in jobs)
+    with atomic(path) as stream:
+        stream.write(text.getvalue().encode())

@@ -1,0 +1,233 @@
+"""The quantities that an evaluation reports, with their units and sources, and the metrics that compute them.
+
+A metric is fed one value per output, with the photo that the output is of. What it computes is a mean over photos, in
+which every photo weighs the same however many outputs it has; photos, not outputs, are what a bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from adfd.basics.harmonic import harmonic_score
+from adfd.basics.pooling import pool
+from adfd.evaluation.bootstrap import Bootstrap
+from adfd.models.networks import Perceptual
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luminance (ITU-R BT.601)."""
+LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+
+
+class PhotoMean(Metric):
+    """Mean over photos of one value per output, in the value's own unit."""
+
+    full_state_update = False
+    is_differentiable = False
+    photos: list[Tensor]
+    values: list[Tensor]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("photos", [], dist_reduce_fx="cat")
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    def update(self, photo: Tensor, value: Tensor) -> None:
+        """`photo` `[N]`, the index of each output's photo; `value` `[N]`."""
+        self.take(photo, value)
+
+    def take(self, photo: Tensor, *values: Tensor) -> None:
+        """Keep Q values `[N]` of every output."""
+        self.photos.append(photo.long())
+        self.values.append(torch.stack([value.double() for value in values], dim=1))
+
+    @property
+    def per_output(self) -> Tensor:
+        """`[N, Q]`"""
+        return torch.cat(list(self.values))
+
+    @property
+    def per_photo(self) -> Tensor:
+        """Means over the outputs of each photo, `[P, Q]`."""
+        values = self.per_output
+        _, photo, n_outputs = torch.cat(list(self.photos)).unique(return_inverse=True, return_counts=True)
+        return values.new_zeros(len(n_outputs), values.shape[1]).index_add(0, photo, values) / n_outputs[:, None]
+
+    @staticmethod
+    def score(means: Tensor) -> Tensor:
+        """What is reported of means `[..., Q]`: `[...]`."""
+        return means[..., 0]
+
+    def compute(self) -> Tensor:
+        return self.score(self.per_photo.mean(dim=0))
+
+    def spread(self) -> float:
+        """Standard deviation over outputs (with n - 1); NaN for a single one."""
+        scores = self.score(self.per_output)
+        return scores.std().item() if len(scores) > 1 else float("nan")
+
+    def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
+        """Confidence interval of what `compute` returns; NaN and NaN for a single photo."""
+        return bootstrap.interval(self.per_photo.numpy(), lambda means: self.score(torch.from_numpy(means)).numpy())
+
+
+class AgeError(PhotoMean):
+    """Absolute difference, in years, of the estimated age to the requested one or to the one read on the anchor."""
+
+    higher_is_better = False
+
+    def update(self, photo: Tensor, age: Tensor, goal: Tensor) -> None:  # type: ignore[override]
+        """Photos `[N]`, estimated ages `[N]` and the ages `[N]` that they should be, in years."""
+        self.take(photo, (age.double() - goal.double()).abs())
+
+
+class IdSimilarity(PhotoMean):
+    """Similarity of identity: 1 for the same face.
+
+    ArcFace: the cosine of two embeddings, -1..1 (Deng et al., CVPR 2019). dlib: 1 - d^2 / 2 at Euclidean distance d,
+    the same for unit vectors; its threshold for one person, d = 0.6, is a similarity of 0.82. To the source, to the
+    anchor, or cyclic: between the source and the output edited back to the source's age.
+    """
+
+    higher_is_better = True
+
+
+class Diversity(PhotoMean):
+    """Mean pairwise perceptual distance between the outputs of one photo at one age.
+
+    Fed, for each output, its mean distance to the others. With LPIPS (Zhang et al., CVPR 2018) this is the diversity of
+    multimodal image translation (Zhu et al., "Toward Multimodal Image-to-Image Translation", NeurIPS 2017); without its
+    weights the distance is that of the face network's features, and never called LPIPS.
+    """
+
+    higher_is_better = True
+
+
+class GenderKept(PhotoMean):
+    """Share of outputs on which the gender network reads what it reads on the source, 0..1."""
+
+    higher_is_better = True
+
+    def update(self, photo: Tensor, p_female: Tensor, p_female_source: Tensor) -> None:  # type: ignore[override]
+        """Photos `[N]` and the probabilities `[N]` of "female" on output and source."""
+        self.take(photo, (p_female > 0.5) == (p_female_source > 0.5))
+
+
+class Sharpness(PhotoMean):
+    """log10(1 + variance of the Laplacian) of the luminance in 0..255, at 256 px: 0 for a plain picture.
+
+    A measure of focus (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000). More is not
+    better in itself: wrinkles and artefacts are sharp too.
+    """
+
+
+class HarmonicScore(PhotoMean):
+    """Harmonic mean of an age score and an identity score, 0..100, after recent work on face ageing.
+
+    The age score is 100 * (1 - error / 40 years), the identity score 100 * similarity to the source, each at least 0
+    and at most 100; both are of the mean over photos.
+    """
+
+    higher_is_better = True
+
+    def update(self, photo: Tensor, age: Tensor, goal: Tensor, similarity: Tensor) -> None:  # type: ignore[override]
+        """Photos `[N]`, ages and goals `[N]` in years, identity similarity `[N]`."""
+        self.take(photo, (age.double() - goal.double()).abs(), similarity)
+
+    @staticmethod
+    def score(means: Tensor) -> Tensor:
+        return harmonic_score(means[..., 0], means[..., 1])
+
+
+class Failures(PhotoMean):
+    """Number of outputs that were asked for and not made. A count: it has no spread and no interval."""
+
+    higher_is_better = False
+
+    def compute(self) -> Tensor:
+        return self.per_output.sum()
+
+    def spread(self) -> float:
+        return float("nan")
+
+    def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
+        return float("nan"), float("nan")
+
+
+def sharpness(img: Tensor) -> Tensor:
+    """Sharpness `[N]`, as in `Sharpness`, of images `[N, 3, H, W]` in [-1, 1]; smaller ones than 256 px as they are."""
+    pixels = (pool(img.float()).clamp(-1, 1) + 1) * 127.5
+    luminance = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    response = F.conv2d(luminance, luminance.new_tensor(LAPLACIAN)[None, None])
+    return torch.log10(1 + response.flatten(1).var(dim=1, correction=0))
+
+
+def distances_to_others(perceptual: Perceptual, img: Tensor, batch_size: int) -> Tensor:
+    """Mean perceptual distance `[K]` of each of K >= 2 images `[K, 3, H, W]` to the others.
+
+    Its mean is the mean pairwise distance. `batch_size` images or pairs are taken at once.
+    """
+    maps = [perceptual.features(part) for part in img.split(batch_size)]
+    features = [torch.cat(stage) for stage in zip(*maps, strict=True)]
+    pairs = torch.tensor(list(combinations(range(len(img)), 2)), device=img.device)
+    total = img.new_zeros(len(img))
+    for a, b in (part.T for part in pairs.split(batch_size)):
+        distance = perceptual.distance([f[a] for f in features], [f[b] for f in features])
+        total = total.index_add(0, a, distance).index_add(0, b, distance)
+    return total / (len(img) - 1)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a quantity is shown, and how it is made of the rows."""
+
+    title: str
+    unit: str
+    better: str
+    """lower | higher | "" where neither is better."""
+    digits: int
+    metric: Callable[[], PhotoMean]
+    reads: tuple[str, ...]
+    """The columns of a row that the metric is fed."""
+    judges: tuple[str, ...] = ()
+    """Whose readings it rests on: of age, identity, gender, diversity."""
+
+
+QUANTITIES = {
+    "age": Quantity("estimated age", "years", "", 1, PhotoMean, ("age",), ("age",)),
+    "age_error": Quantity("age error", "years", "lower", 2, AgeError, ("age", "target_age"), ("age",)),
+    "age_error_anchor": Quantity("age error to anchor", "years", "lower", 2, AgeError, ("age", "anchor_age"), ("age",)),
+    "id_similarity_source": Quantity(
+        "identity to source", "", "higher", 3, IdSimilarity, ("id_similarity_source",), ("identity",)
+    ),
+    "id_similarity_anchor": Quantity(
+        "identity to anchor", "", "higher", 3, IdSimilarity, ("id_similarity_anchor",), ("identity",)
+    ),
+    "id_similarity_cyclic": Quantity(
+        "identity, cyclic", "", "higher", 3, IdSimilarity, ("id_similarity_cyclic",), ("identity",)
+    ),
+    "diversity": Quantity("diversity", "", "higher", 3, Diversity, ("diversity",), ("diversity",)),
+    "gender_kept": Quantity(
+        "gender kept", "share", "higher", 2, GenderKept, ("p_female", "p_female_source"), ("gender",)
+    ),
+    "sharpness": Quantity("sharpness", "", "", 3, Sharpness, ("sharpness",)),
+    "harmonic": Quantity(
+        "harmonic score",
+        "",
+        "higher",
+        1,
+        HarmonicScore,
+        ("age", "target_age", "id_similarity_source"),
+        ("age", "identity"),
+    ),
+    "evaluations": Quantity("renderings", "per output", "lower", 0, PhotoMean, ("evaluations",)),
+    "seconds": Quantity("seconds", "per output", "lower", 1, PhotoMean, ("seconds",)),
+    "failures": Quantity("failures", "outputs", "lower", 0, Failures, ("failed",)),
+}

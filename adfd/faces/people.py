@@ -1,0 +1,73 @@
+"""Whom to edit: photographed people from pictures, synthetic people from seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from adfd.basics.batching import row_by_row
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import atomic
+from adfd.faces.prepared import PreparedFace, PrepareSettings, load_sources, prepare
+from adfd.models.networks import Networks
+from adfd.models.sources import Sources
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """The persons, and for photographed ones what became of every photo and where the crops lie."""
+
+    sources: Sources
+    faces: tuple[PreparedFace, ...] = ()
+
+    def crop(self, name: str) -> Path | None:
+        """The aligned crop at full resolution; None for a synthetic person."""
+        return next((face.crop for face in self.faces if face.name == name and face.crop), None)
+
+
+def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> People:
+    """One person per seed, from z = RandomState(seed).randn(1, 512) truncated by `psi`. Raises AdfdError for none."""
+    if not seeds:
+        raise AdfdError("data.seeds is empty; give at least one seed")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise AdfdError(f"data.seeds must lie in 0..4294967295, got {seed}")
+    dim = networks.generator.w_dim
+    z = torch.from_numpy(np.concatenate([np.random.RandomState(seed).randn(1, dim) for seed in seeds])).float()
+    with torch.no_grad():
+        w = networks.generator.truncate(row_by_row(networks.mapping, z.to(networks.device)), psi)
+        w_plus = w[:, None].repeat(1, networks.space.n_w_rows, 1)
+        img = networks.render(row_by_row(networks.affine, w_plus))
+    return People(networks.read([f"seed{seed}" for seed in seeds], img, w_plus))
+
+
+def photographed_people(
+    networks: Networks, photos: Sequence[Path], settings: PrepareSettings, cache: Path, share: slice = slice(None)
+) -> People:
+    """People from `photos[share]`, prepared or found in the cache, with names unique among all of `photos`.
+
+    Raises AdfdError where not one face can be used.
+    """
+    faces = prepare(photos, networks, settings, cache, share=share)
+    ready = [face for face in faces if face.status == "ready"]
+    if not ready:
+        reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:5])
+        raise AdfdError(f"none of {len(faces)} photos can be used ({reasons})")
+    return People(load_sources(ready, networks), tuple(faces))
+
+
+def portrait(folder: Path) -> Path:
+    """The public-domain portrait that scikit-image carries (Eileen Collins, NASA), as a file in this folder."""
+    from skimage import data  # slow to import, and only needed here
+
+    path = folder / "portrait.png"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as stream:  # several jobs may do so at once
+            Image.fromarray(data.astronaut()).save(stream, "PNG")
+    return path

@@ -1,0 +1,304 @@
+"""Photos to faces that can be edited: aligned crops and their latents, each made once and kept in a cache."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import atomic
+from adfd.basics.pooling import POOLED_SIZE, pool
+from adfd.basics.progress import bar as progress_bar
+from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, is_aligned
+from adfd.faces.invert import invert
+from adfd.faces.photos import as_img, read_photo
+from adfd.models.networks import Networks
+from adfd.models.sources import Sources
+
+CACHE_VERSION = 1
+"""Part of every cache key: raise it when the same crop and settings lead to other latents."""
+READ_BATCH = 16
+"""Faces that the judges read at once: memory, not results, depends on it."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How photos become faces. Raises AdfdError naming the key whose value makes no sense."""
+
+    faces: str
+    """Which faces of a photo: "largest" or "all"."""
+    align: Any  # a union of bool and str is beyond OmegaConf
+    """True; False where the photos are aligned square crops already and only need resizing; auto to tell them apart."""
+    size: int
+    """Side of the crop, in px."""
+    steps: int
+    lr: float
+    batch_size: int
+    """Faces inverted at once: memory and speed, not results, depend on it."""
+    pixel: float
+    perceptual: float
+    id: float
+    pull: float
+
+    def __post_init__(self) -> None:
+        if self.faces not in ("largest", "all"):
+            raise AdfdError(f"prepare.faces must be largest or all, got {self.faces}")
+        if self.align not in (True, False, "auto"):
+            raise AdfdError(f"prepare.align must be auto, true or false, got {self.align}")
+        for key, least in {"size": POOLED_SIZE, "steps": 1, "batch_size": 1}.items():
+            if not getattr(self, key) >= least:
+                raise AdfdError(f"prepare.{key} must be at least {least}, got {getattr(self, key)}")
+        if not 0 < self.lr < math.inf:
+            raise AdfdError(f"prepare.lr must be a finite number greater than 0, got {self.lr}")
+        for key, weight in self.weights.items():
+            if not 0 <= weight < math.inf:
+                raise AdfdError(f"prepare.{key} must be a finite number of at least 0, got {weight}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights of the inversion's loss terms."""
+        return {key: getattr(self, key) for key in ("pixel", "perceptual", "id", "pull")}
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """What became of one face of a photo, or of a photo in which none was usable."""
+
+    name: str
+    """The photo's file name without suffix, followed by #2, #3 ... where another face has that name already."""
+    photo: Path
+    status: str
+    """"ready" or "skipped"."""
+    reason: str = ""
+    """Why it was skipped."""
+    aligned: bool = False
+    """True where the picture was taken for an aligned crop as it is."""
+    crop: Path | None = None
+    latents: Path | None = None
+    id_similarity: float | None = None
+    """Readings of the inversion, None where skipped or encoded."""
+    id_distance: float | None = None
+    pixel_error: float | None = None
+    perceptual: float | None = None
+    cached: bool = False
+    """True where an earlier call made the latents."""
+
+
+READINGS = ("id_similarity", "id_distance", "pixel_error", "perceptual")
+
+
+def prepare(
+    photos: Sequence[Path],
+    networks: Networks,
+    settings: PrepareSettings,
+    cache: Path,
+    *,
+    share: slice = slice(None),
+    progress: bool = True,
+) -> list[PreparedFace]:
+    """Align and invert the faces of `photos[share]`; at least one record per photo, in their order.
+
+    Names are unique among all of `photos`, so that every rank may take a share of its own. Where the networks have an
+    encoder nothing is inverted, and a record has no latents.
+
+    A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
+    depend on: one found there, whole, is not inverted again. Photos without a usable face are recorded as skipped. An
+    interruption loses only the batch under way. `progress` shows bars on stderr. Raises AdfdError where the landmark
+    file is missing or the cache cannot be made.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdfdError(f"cache folder {cache} cannot be made: {error.strerror}") from error
+    faces: list[PreparedFace] = []
+    encoded = networks.has_encoder
+    photo_names = unique_names(photos)
+    named = list(zip(photo_names, photos, strict=True))[share]
+    for name, photo in progress_bar(named, desc="align", unit="photo", disable=not progress):
+        for face_name, (crop, aligned) in zip(face_names(name, photo_names), crops(photo, settings), strict=False):
+            face = PreparedFace(face_name, photo, "ready", aligned=aligned)
+            if isinstance(crop, str):
+                face = replace(face, status="skipped", reason=crop)
+            else:
+                folder = cache / _key(crop, networks, settings)
+                face = replace(face, crop=folder / "crop.png", latents=None if encoded else folder / "latents.npz")
+                _keep_crop(crop, folder / "crop.png")
+            faces.append(face)
+
+    wanted = {face.latents: face.crop for face in faces if face.latents and face.crop}
+    pending = [(latents, crop) for latents, crop in wanted.items() if _read_latents(latents, networks) is None]
+    n_steps = len(pending) * (settings.steps + 1)
+    with progress_bar(total=n_steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
+        for start in range(0, len(pending), settings.batch_size):
+            _invert(pending[start : start + settings.batch_size], networks, settings, bar)
+    made = {latents for latents, _ in pending}
+    return [_finish(face, networks, cached=face.latents not in made) for face in faces]
+
+
+def load_sources(faces: Sequence[PreparedFace], networks: Networks) -> Sources:
+    """The faces that are ready, as tensors on the networks' device, read by the judges.
+
+    Latents are the inverted ones, or where there are none what the networks' encoder makes of a face at the age that is
+    read on it. Raises AdfdError where no face is ready, or a file has been damaged since.
+    """
+    ready = [face for face in faces if face.crop]
+    if not ready:
+        reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:3])
+        raise AdfdError(f"none of {len(faces)} photos has a usable face ({reasons})")
+    parts = []
+    for start in range(0, len(ready), READ_BATCH):
+        batch = ready[start : start + READ_BATCH]
+        imgs = [_load_crop(face.crop).to(networks.device) for face in batch if face.crop]
+        latents = [face.latents for face in batch]
+        w_plus = [
+            _load_w_plus(path, networks).to(networks.device) if path else _encode(img, networks)
+            for path, img in zip(latents, imgs, strict=True)
+        ]
+        parts.append(networks.read([face.name for face in batch], torch.cat(imgs), torch.stack(w_plus)))
+    return Sources.join(parts)
+
+
+def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
+    """Write all records to a CSV file, one row each."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([field.name for field in fields(PreparedFace)])
+    table.writerows(astuple(face) for face in faces)
+    _write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def unique_names(photos: Sequence[Path]) -> list[str]:
+    """A name for every photo: its file name without suffix, followed by #2, #3 ... where that is taken.
+
+    Names that differ only in upper and lower case would be one file on some disks.
+    """
+    taken, names = {photo.stem.casefold() for photo in photos}, list[str]()
+    first = {photo.stem.casefold(): i for i, photo in reversed(list(enumerate(photos)))}
+    for i, photo in enumerate(photos):
+        name = photo.stem if first[photo.stem.casefold()] == i else next(_numbered(photo.stem, taken))
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def face_names(name: str, photo_names: Sequence[str]) -> Iterator[str]:
+    """Names for the faces of the photo `name`: its own, then that with #2, #3 ... where no photo has that name."""
+    yield name
+    yield from _numbered(name, {other.casefold() for other in photo_names})
+
+
+def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
+    return (f"{name}#{n}" for n in count(2) if f"{name}#{n}".casefold() not in taken)
+
+
+def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool]]:
+    """Crops of a photo's faces, or the reason why there is none; and whether the photo is taken as it is."""
+    try:
+        image = read_photo(photo)
+    except AdfdError as error:
+        yield str(error), False
+        return
+    width, height = image.size
+    found = find_faces(image) if settings.align else []
+    if not settings.align and width != height:
+        yield f"picture is {width} x {height} px; without alignment it must be a square crop", False
+    elif not settings.align or (settings.align == "auto" and any(is_aligned(image, f.landmarks) for f in found)):
+        yield image.resize((settings.size, settings.size), Image.Resampling.LANCZOS), True
+    elif not found:
+        yield "no face found", False
+    else:
+        for face in found if settings.faces == "all" else found[:1]:
+            if face.width < MIN_FACE_WIDTH:
+                yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed", False
+            else:
+                yield align(image, face.landmarks, settings.size), False
+
+
+def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:
+    inversion = (networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
+    made_by = (CACHE_VERSION, *(("encoder", crop.size) if networks.has_encoder else inversion))
+    return hashlib.sha256(repr(made_by).encode() + crop.tobytes()).hexdigest()
+
+
+@torch.no_grad()
+def _encode(img: Tensor, networks: Any) -> Tensor:
+    """What an encoding stack takes for a face `[1, 3, 256, 256]` as it is: `w_plus` `[L, 512]`."""
+    return networks.encode(img, networks.age(img))[0]
+
+
+def _keep_crop(crop: Image.Image, path: Path) -> None:
+    with suppress(AdfdError):  # missing or damaged
+        if read_photo(path).tobytes() == crop.tobytes():
+            return
+    _write(path, lambda file: crop.save(file, "png", compress_level=1))
+
+
+def _invert(
+    batch: Sequence[tuple[Path, Path]], networks: Networks, settings: PrepareSettings, bar: tqdm[NoReturn]
+) -> None:
+    """Invert crops and write their latents; nothing is written for a crop whose inversion fails."""
+
+    def on_step(loss: Tensor, id_distance: Tensor) -> None:
+        bar.set_postfix(loss=loss.mean().item(), id_distance=id_distance.mean().item(), refresh=False)
+        bar.update(len(loss))
+
+    img = torch.cat([_load_crop(crop) for _, crop in batch]).to(networks.device)
+    result = invert(networks, img, steps=settings.steps, lr=settings.lr, **settings.weights, on_step=on_step)
+    for i, (path, _) in enumerate(batch):
+        if not result.failed[i]:
+            arrays = {key: getattr(result, key)[i].cpu().numpy() for key in ("w_plus", *READINGS)}
+            _write(path, partial(np.savez, **arrays))
+
+
+def _finish(face: PreparedFace, networks: Networks, cached: bool) -> PreparedFace:
+    if face.latents is None:  # skipped, or left to the encoder
+        return face
+    arrays = _read_latents(face.latents, networks)
+    if arrays is None:
+        reason = "inversion failed: its loss is not a number"
+        return replace(face, status="skipped", reason=reason, crop=None, latents=None)
+    return replace(face, **{key: arrays[key].item() for key in READINGS}, cached=cached)
+
+
+def _load_crop(path: Path) -> Tensor:
+    return pool(as_img(read_photo(path)))
+
+
+def _load_w_plus(path: Path, networks: Networks) -> Tensor:
+    arrays = _read_latents(path, networks)
+    if arrays is None:
+        raise AdfdError(f"latents {path} are missing or damaged; prepare the photo again")
+    return torch.from_numpy(arrays["w_plus"])
+
+
+def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | None:
+    """Latents and readings, or None where the file is missing, damaged or not of this generator."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("w_plus", *READINGS)}
+    except Exception:
+        return None
+    fits = arrays["w_plus"].shape == (networks.space.n_w_rows, networks.generator.w_dim)
+    return arrays if fits and all(np.isfinite(array).all() for array in arrays.values()) else None
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file in one go, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as file:
+        write(file)

@@ -1,0 +1,147 @@
+"""Refinement: Adam on StyleSpace codes, many at once, each until its own loss plateaus."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
+from adfd.methods.anchors import Anchors
+from adfd.methods.objective import LossWeights, objective
+from adfd.models.networks import Networks
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Optimiser and stopping rule."""
+
+    lr: float
+    """Adam's learning rate."""
+    max_steps: int
+    """Gradient steps at most; 0 leaves the codes as they are."""
+    patience: int
+    """Steps in a row within `min_delta` of the last loss that moved, before a sample stops."""
+    min_delta: float
+    """Change of the loss that counts as movement."""
+    batch_size: int
+    """Samples that share a forward pass; more waits for its turn."""
+    keep: str
+    """Which step a sample returns: best (lowest loss) | last_moved (as published; an earlier one may be better)."""
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_steps", 0), ("patience", 1), ("batch_size", 1), ("min_delta", 0)):
+            if not getattr(self, key) >= least:
+                raise AdfdError(f"refine.{key} must be at least {least}, got {getattr(self, key)}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise AdfdError(f"refine.lr must be positive, got {self.lr}")
+        if self.keep not in ("best", "last_moved"):
+            raise AdfdError(f"refine.keep must be best or last_moved, got {self.keep}")
+
+
+@dataclass
+class Sample:
+    """One code under refinement, and in the end its result.
+
+    `row` is its anchor's, `output` its index among the outputs of one photo. `s` `[C]` is the code of the kept step,
+    whose loss, terms (before their weights) and age are in `losses`.
+    """
+
+    row: int
+    output: int
+    s: Tensor
+    losses: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    converged: bool = False
+    failure: str = ""
+
+    reference: float = math.inf
+    plateau: int = 0
+    previous_age: float = math.nan
+
+
+OnStep = Callable[[Sample, int, dict[str, float]], None]
+"""Told a sample, the number of its step and the losses there."""
+
+
+def refine(
+    networks: Networks,
+    anchors: Anchors,
+    samples: list[Sample],
+    loss: LossWeights,
+    refinement: Refinement,
+    on_step: OnStep = lambda sample, step, losses: None,
+) -> Iterator[Sample]:
+    """Optimise the convolution channels of every sample's code against its anchor; yield each when it has finished.
+
+    A sample leaves when its loss plateaus, after `max_steps`, or with `failure` set when its loss is not finite; the
+    next one takes its place in the batch. Every sample has its own optimiser state, so what it becomes does not depend
+    on its company. toRGB channels stay at the anchor's values.
+    """
+    if refinement.max_steps == 0:
+        yield from samples
+        return
+    codes = [sample.s.clone().requires_grad_() for sample in samples]
+    adam = torch.optim.Adam(codes, lr=refinement.lr)
+    running = list(range(len(samples)))
+    active: list[int] = []
+    while running:
+        if active != running[: refinement.batch_size]:
+            active = running[: refinement.batch_size]
+            rows = [samples[i].row for i in active]
+            constants, anchor_s = anchors.constants(rows), anchors.s[rows]
+        started = time.perf_counter()
+        s = torch.where(networks.conv_mask, torch.stack([codes[i] for i in active]), anchor_s)
+        previous_age = torch.tensor([samples[i].previous_age for i in active], device=s.device)
+        losses = objective(networks, pool(networks.synthesis(s)), constants, loss, previous_age)
+        readings = _readings(losses.total, losses.terms, losses.age)
+        adam.zero_grad(set_to_none=True)
+        losses.total.sum().backward()
+        finished = []
+        for i, code, reading in zip(active, s.detach(), readings, strict=True):
+            on_step(samples[i], samples[i].steps, reading)
+            if _advance(samples[i], code, reading, refinement):
+                finished.append(i)
+                codes[i].grad = None  # Adam leaves parameters without gradient alone
+        adam.step()
+        elapsed = (time.perf_counter() - started) / len(active)
+        for i in active:
+            samples[i].seconds += elapsed
+        for i in finished:
+            running.remove(i)
+            yield samples[i]
+
+
+def _readings(total: Tensor, terms: dict[str, Tensor], age: Tensor) -> list[dict[str, float]]:
+    """One dict of numbers per sample, fetched from the device in one transfer."""
+    names = ("loss", *terms, "age")
+    table = torch.stack([total.detach(), *(term.detach() for term in terms.values()), age], dim=1).tolist()
+    return [dict(zip(names, row, strict=True)) for row in table]
+
+
+def _advance(sample: Sample, s: Tensor, losses: dict[str, float], refinement: Refinement) -> bool:
+    """Take in the losses of a sample's current code; return whether it has finished."""
+    loss = losses["loss"]
+    sample.evaluations += 1
+    if not math.isfinite(loss):
+        sample.failure = f"the loss became {loss} at step {sample.steps}; a lower refine.lr may help"
+        return True
+    moved = not abs(loss - sample.reference) < refinement.min_delta
+    sample.plateau = 0 if moved else sample.plateau + 1
+    best = loss < sample.losses.get("loss", math.inf)
+    if best if refinement.keep == "best" else moved:
+        sample.s, sample.losses = s, losses
+    if moved:
+        sample.reference = loss
+    sample.previous_age = losses["age"]
+    sample.converged = sample.plateau >= refinement.patience
+    finished = sample.converged or sample.steps >= refinement.max_steps
+    sample.steps += not finished
+    return finished

@@ -1,0 +1,185 @@
+"""Tables of an evaluation, for papers: Markdown, LaTeX with booktabs, CSV. A row per job, the best in bold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adfd.basics.files import atomic
+from adfd.evaluation.jobs import Estimate, Job, label
+from adfd.evaluation.metrics import QUANTITIES, Quantity
+
+LATEX = str.maketrans(
+    {
+        **{char: f"\\{char}" for char in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
+MARKDOWN = str.maketrans({char: f"\\{char}" for char in r"\|*_`<>[]"})
+ARROWS = {"lower": "↓", "higher": "↑", "": ""}
+LATEX_ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "": ""}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of every job, of all outputs or of those at one target age."""
+
+    key: str
+    """As CSV names it."""
+    quantity: Quantity
+    title: str
+    values: tuple[Estimate | None, ...]
+
+    def text(self, row: int) -> str:
+        """The mean as it is shown; empty where there is none."""
+        value = self.values[row]
+        return "" if value is None else f"{value.mean:.{self.quantity.digits}f}"
+
+    def interval(self, row: int) -> str:
+        """`[low, high]` as it is shown; empty where there is none."""
+        value, digits = self.values[row], self.quantity.digits
+        if value is None or math.isnan(value.low):
+            return ""
+        return f"[{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+    def best(self) -> set[int]:
+        """The rows that show the best value, more than one where rounding makes them equal; none without a rival."""
+        shown = {row: float(self.text(row)) for row in range(len(self.values)) if self.text(row)}
+        if not self.quantity.better or len(shown) < 2:
+            return set()
+        best = min(shown.values()) if self.quantity.better == "lower" else max(shown.values())
+        return {row for row, value in shown.items() if value == best}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of jobs; `notes` say who judged."""
+
+    labels: tuple[str, ...]
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...]
+
+
+def by_quantity(jobs: Sequence[Job], quantities: Sequence[str]) -> Table:
+    """A column for each of these quantities, those left out that no job has."""
+    columns = [_column(name, jobs, None) for name in quantities]
+    return _table(jobs, columns)
+
+
+def by_target_age(jobs: Sequence[Job], quantities: Sequence[str]) -> Table:
+    """For each of these quantities a column per target age."""
+    columns = [_column(name, jobs, age) for name in quantities for age in target_ages(jobs)]
+    return _table(jobs, columns)
+
+
+def target_ages(jobs: Sequence[Job]) -> list[float]:
+    """All target ages of the jobs, ascending."""
+    return sorted({age for job in jobs for age in job.by_age})
+
+
+def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
+    quantity = QUANTITIES[name]
+    title = quantity.title
+    if name == "diversity" and (measures := {job.judges["diversity"].split(",")[0] for job in jobs}):
+        title += f" ({' or '.join(sorted(measures))})"
+    if age is not None:
+        title += f" at {age:g}"
+    title += f", {quantity.unit}" if quantity.unit else ""
+    key = name if age is None else f"{name}_at_{age:g}"
+    values = (job.estimates if age is None else job.by_age.get(age, {}) for job in jobs)
+    return Column(key, quantity, title, tuple(estimates.get(name) for estimates in values))
+
+
+def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
+    shown = tuple(column for column in columns if any(column.values))
+    roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
+    return Table(tuple(label(job, jobs) for job in jobs), shown, tuple(_note(role, jobs) for role in roles))
+
+
+def _note(role: str, jobs: Sequence[Job]) -> str:
+    """Who judged, and in how many of the jobs that judge steered the outputs."""
+    counts = Counter(job.judges[role] for job in jobs)
+    if len(counts) == 1:
+        return f"{role}: {next(iter(counts))}"
+    alike = len({text.partition(", ")[0] for text in counts}) == 1
+    texts = [f"{text} ({n} of {len(jobs)})" for text, n in counts.items()]
+    return f"{role}: {'; '.join(texts)}" + ("" if alike else "; the rows are not judged alike")
+
+
+def markdown(table: Table) -> str:
+    """GitHub's Markdown: mean, and the interval in brackets."""
+    heads = [f"{column.title} {ARROWS[column.quantity.better]}".strip().translate(MARKDOWN) for column in table.columns]
+    lines = [["", *heads], ["---", *("---:" for _ in table.columns)]]
+    for row, name in enumerate(table.labels):
+        cells = [
+            _cell(column, row, lambda text: f"**{text}**", lambda text: text.translate(MARKDOWN))
+            for column in table.columns
+        ]
+        lines.append([name.translate(MARKDOWN), *cells])
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([text, "", *(f"- {note.translate(MARKDOWN)}" for note in table.notes)]) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A `tabular` for the booktabs package; the notes are comments in it."""
+    heads = [column.title.translate(LATEX) + LATEX_ARROWS[column.quantity.better] for column in table.columns]
+    rows = []
+    for row, name in enumerate(table.labels):
+        cells = [
+            _cell(column, row, lambda text: rf"\textbf{{{text}}}", lambda text: rf"{{\scriptsize {text}}}")
+            for column in table.columns
+        ]
+        rows.append(" & ".join([name.translate(LATEX), *cells]) + r" \\")
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            *(f"% {note}" for note in table.notes),
+            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            r"\toprule",
+            " & ".join(["", *heads]) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _cell(column: Column, row: int, bold: Callable[[str], str], small: Callable[[str], str]) -> str:
+    text, interval = column.text(row), column.interval(row)
+    text = bold(text) if row in column.best() else text or "--"
+    return f"{text} {small(interval)}" if interval else text
+
+
+def as_csv(table: Table, jobs: Sequence[Job]) -> str:
+    """Unrounded numbers: of each column the mean, the standard deviation, the interval, photos and outputs."""
+    parts = ("mean", "sd", "low", "high", "n_photos", "n_outputs")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [f"{column.key}_{part}".removesuffix("_mean") for column in table.columns for part in parts]
+    writer.writerow(["label", "directory", "overrides", "status", *heads])
+    for row, (name, job) in enumerate(zip(table.labels, jobs, strict=True)):
+        cells: list[float | str] = []
+        for column in table.columns:
+            values = [getattr(column.values[row], part, math.nan) for part in parts]
+            cells += ["" if math.isnan(value) else value for value in values]
+        writer.writerow([name, job.directory, " ".join(job.overrides), job.status, *cells])
+    return text.getvalue()
+
+
+def write(table: Table, jobs: Sequence[Job], stem: Path) -> None:
+    """Write a table as `.md`, `.tex` and `.csv`."""
+    for suffix, text in {"md": markdown(table), "tex": latex(table), "csv": as_csv(table, jobs)}.items():
+        with atomic(stem.with_suffix(f".{suffix}")) as stream:
+            stream.write(text.encode())

@@ -1,0 +1,102 @@
+"""Results as tables on the terminal. Every table ends with the path of what it shows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from adfd.basics.files import Row
+from adfd.faces.prepared import PreparedFace
+from adfd.runs.directory import RunDirectory
+from adfd.stylespace.layout import StyleSpace
+from adfd.stylespace.statistics import Channels
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers are right-aligned, with two decimals."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for i, column in enumerate(columns):
+        numeric = any(isinstance(row[i], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(cell, row))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def show_path(label: str, path: Path) -> None:
+    """Print a path on a line of its own, unbroken."""
+    print(f"{label}: {path}", flush=True)
+
+
+def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
+    """Rows and means of one run."""
+    columns = ("photo", "target_age", "output", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")
+    titles = ("photo", "target", "output", "anchor reads", "reads", "id to source", "id to anchor", "steps", "note")
+    rows = [[*(row[key] for key in columns), row["steps"], row["reason"]] for row in run.rows]
+    show(f"{run.rows[0]['method'] if run.rows else 'no'} outputs", titles, rows)
+    if summary["skipped_photos"]:
+        show("photos left out", ("photo", "reason"), list(summary["skipped_photos"].items()))
+    show_path("run directory", run.path)
+
+
+def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
+    """What became of every photo."""
+    yes = {True: "yes", False: ""}
+    rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
+    show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)
+    show_path("table", path)
+
+
+def show_channels(channels: Channels, space: StyleSpace, fdr: float, path: Path) -> None:
+    """What an analysis found, and the channels on which age depends most."""
+    facts = ("generator", "n_samples", "psi", "seed", "age_r2", "stability_age", "stability_id", "n_faces", "k")
+    rows = [[key, value] for key in facts if (value := getattr(channels, key)) is not None]
+    for name in ("age", "id", "slope", "id_change"):
+        if getattr(channels, f"p_{name}") is not None:
+            above = channels.significant(name, fdr)
+            rows.append([f"channels above noise by {name}, fdr {fdr:g}", f"{int(above.sum())} of {len(above)}"])
+    show("channel analysis", ("", "value"), rows)
+    strongest = channels.slope_age if channels.slope_age is not None else channels.coef_age
+    if strongest is not None:
+        columns = {key: value for key, value in channels.columns(space).items() if key in SHOWN and value is not None}
+        order = strongest.abs().nan_to_num(nan=-1).argsort(descending=True)[:10].tolist()
+        show("strongest age channels", list(columns), [[values[c] for values in columns.values()] for c in order])
+    show_path("channels", path)
+
+
+SHOWN = ("c", "name", "channel", "r_age", "p_age", "coef_id", "slope_age", "id_change", "region")
+
+
+def show_sweep(jobs: Sequence[Row], path: Path) -> None:
+    """One row per job of a sweep, with the overrides in which the jobs differ."""
+    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    columns = {
+        "job": "job",
+        "status": "status",
+        "outputs": "outputs",
+        "failures": "failures",
+        "age_error": "age error",
+        "id_similarity_source": "id to source",
+        "id_similarity_anchor": "id to anchor",
+        "harmonic": "harmonic",
+        "diversity": "diversity",
+        "seconds": "seconds",
+    }
+    columns = {key: title for key, title in columns.items() if any(job.get(key) is not None for job in jobs)}
+    rows = []
+    for job in jobs:
+        differing = "\n".join(override for override in job["overrides"] if override not in common)
+        rows.append([job["job"], differing, *(job.get(key) for key in list(columns)[1:])])
+    show(f"sweep {' '.join(sorted(common))}", ["job", "overrides", *list(columns.values())[1:]], rows)
+    show_path("table", path)

@@ -1,0 +1,180 @@
+"""The run directory: everything a run leaves behind, written so that a killed run stays readable.
+
+results.jsonl   one row per output, appended as it finishes
+steps.jsonl     losses and ages during refinement, every n steps
+photos.csv      what became of every photo
+images/         source, anchors and outputs at full resolution
+latents/        the StyleSpace code of every output
+sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
+animations/     one GIF or MP4 per photo, through its ages
+summary.json    means over the rows; status running, finished, interrupted or failed
+config_hash     whose folder this is: a hash of all that the results depend on
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adfd.basics.errors import OccupiedError
+from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
+from adfd.basics.harmonic import harmonic_score
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """One run's folder. `config` is what its results depend on; a folder belongs to one configuration for good.
+
+    In a `with` statement, what `hold` took is let go at the end.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.id = config_hash(config)
+        for folder in ("images", "latents", "sheets"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        self._claim()
+        end_line(path / "results.jsonl")
+        self.reload()
+        self._lock: IO[str] | None = None
+
+    def _claim(self) -> None:
+        """Mark the folder as this configuration's. Raises OccupiedError where another one's results lie in it."""
+        mark = self.path / "config_hash"
+        owner = mark.read_text() if mark.exists() else ""
+        if owner not in ("", self.id):  # empty where a kill came between
+            raise OccupiedError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
+        mark.write_text(self.id)
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock:
+            self._lock.close()
+
+    def hold(self) -> None:
+        """Keep other processes out, for all ranks of this run, and tell that it is under way.
+
+        Steps of outputs that were not finished are forgotten: they come again. Raises OccupiedError where another
+        process is at work here.
+        """
+        self._lock = lock(self.path / ".lock")
+        self.reload()
+        self.save_summary({"status": "running"})
+        file = self.path / "steps.jsonl"
+        steps = read_rows(file)
+        if len(kept := [step for step in steps if self.done(*row_key(step))]) < len(steps):
+            with atomic(file) as stream:
+                stream.writelines(json_line(step) for step in kept)
+
+    def reload(self) -> None:
+        """Take in what lies in `results.jsonl`."""
+        self._rows = {row_key(row): row for row in read_rows(self.path / "results.jsonl")}
+
+    @property
+    def rows(self) -> list[Row]:
+        """The latest row of every output."""
+        return list(self._rows.values())
+
+    def count(self) -> int:
+        """Number of outputs that are there."""
+        return sum(row["status"] == "ok" for row in self.rows)
+
+    def done(self, photo: str, target_age: float, output: int) -> bool:
+        """Whether this output is there, from this start of the run or an earlier one."""
+        row = self._rows.get((photo, target_age, output))
+        return row is not None and row["status"] == "ok"
+
+    def append(self, row: Row) -> None:
+        """Add a row to `results.jsonl`, at once and in one piece."""
+        self._rows[row_key(row)] = row
+        append_line(self.path / "results.jsonl", row)
+
+    def append_step(self, step: Row) -> None:
+        append_line(self.path / "steps.jsonl", step)
+
+    def save_image(self, name: str, img: Tensor) -> str:
+        """Write an image `[3, H, W]` in [-1, 1] as PNG; returns its path within the run directory."""
+        file = f"images/{name}.png"
+        with atomic(self.path / file) as stream:
+            to_pil(img).save(stream, "PNG", compress_level=1)
+        return file
+
+    def has_image(self, name: str) -> bool:
+        return (self.path / f"images/{name}.png").exists()
+
+    def save_latent(self, name: str, s: Tensor) -> None:
+        with atomic(self.path / f"latents/{name}.npz") as stream:
+            np.savez_compressed(stream, s=s.cpu().float().numpy())
+
+    def load_latent(self, name: str) -> Tensor:
+        with np.load(self.path / f"latents/{name}.npz") as file:
+            return torch.from_numpy(file["s"])
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        write_summary(self.path, summary)
+
+
+def write_summary(directory: Path, summary: dict[str, Any]) -> None:
+    with atomic(directory / "summary.json") as stream:
+        stream.write(json.dumps(finite(summary), indent=2).encode())
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """A run's `summary.json`; empty where there is none."""
+    file = directory / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def row_key(row: Row) -> tuple[str, float, int]:
+    return row["photo"], row["target_age"], row["output"]
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def to_pil(img: Tensor) -> Image.Image:
+    """Image `[3, H, W]` in [-1, 1] to 8-bit RGB."""
+    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Mean of the values that are there; None of none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def summarize(rows: list[Row], diversity: list[float], status: str, seconds: float) -> dict[str, Any]:
+    """Means over the finished rows. `diversity` holds one value per photo and age with several outputs."""
+    ok = [row for row in rows if row["status"] == "ok"]
+    age_error = mean([abs(row["age"] - row["target_age"]) for row in ok])
+    id_similarity = mean([row["id_similarity_source"] for row in ok])
+    return {
+        "status": status,
+        "outputs": len(ok),
+        "failures": len(rows) - len(ok),
+        "age_error": age_error,
+        "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
+        "id_similarity_source": id_similarity,
+        "id_similarity_anchor": mean([row["id_similarity_anchor"] for row in ok]),
+        "harmonic": None if age_error is None or id_similarity is None else _harmonic(age_error, id_similarity),
+        "diversity": mean(list(diversity)),
+        "evaluations": mean([row["evaluations"] for row in ok]),
+        "seconds": seconds,
+    }
+
+
+def _harmonic(age_error: float, id_similarity: float) -> float:
+    return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()

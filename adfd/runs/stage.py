@@ -1,0 +1,71 @@
+"""What every stage does around its job: errors in one line, a clean Ctrl-C, sweeps that outlive a failed job."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from adfd.basics.errors import AdfdError, OccupiedError
+from adfd.runs.directory import read_summary, write_summary
+from adfd.runs.edit import describe
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+Result = TypeVar("Result")
+
+
+def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
+    """Do a stage's job. A user's mistake ends it with its one line; Ctrl-C and SIGTERM with exit code 130.
+
+    How it ended stands in `summary.json`. In a multirun a failed job is left to the sweep's summary, and the next one
+    starts.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    warnings.filterwarnings("ignore", module="lightning")
+    hydra = HydraConfig.get()
+    alone = hydra.mode == RunMode.RUN
+    if "cpus_per_task" in hydra.launcher and not alone:  # submitit: many processes, each of which would take all cores
+        torch.set_num_threads(hydra.launcher.cpus_per_task or 1)
+    try:
+        result = job(cfg)
+        if not alone:
+            record("finished")
+        return result
+    except KeyboardInterrupt:
+        record("interrupted", "stopped by Ctrl-C or SIGTERM")
+        log.warning("interrupted; what was finished is in %s", hydra.runtime.output_dir)
+        sys.exit(INTERRUPTED)
+    except (AdfdError, OSError) as error:  # what the user can mend: OSErrors name the file and what is wrong with it
+        if not isinstance(error, OccupiedError):
+            record("failed", describe(error))
+        if alone:
+            raise CompactHydraException(f"error: {error}") from error
+        log.error("%s", error)
+    except Exception as error:
+        record("failed", describe(error))
+        if alone:
+            raise
+        log.exception("the job failed")
+    return None
+
+
+def record(status: str, reason: str = "") -> None:
+    """Note how the job ended, beside what it noted itself."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with suppress(OSError):  # the disk may be what is wrong
+        write_summary(directory, read_summary(directory) | {"status": status, "reason": reason})

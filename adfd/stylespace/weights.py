@@ -1,0 +1,118 @@
+"""Channel weights `m`: which channels a perturbation moves, and by how much."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adfd.basics.errors import AdfdError
+from adfd.stylespace.layout import StyleSpace
+from adfd.stylespace.regions import REGIONS, region_areas
+from adfd.stylespace.statistics import Channels
+
+KINDS = ("paper", "causal", "top_k", "fdr")
+
+
+@dataclass(frozen=True)
+class ChannelWeights:
+    """How channel statistics become weights."""
+
+    weights: str
+    """paper: min-max of coef_age + (1 - coef_id). causal: the same of the intervention's age slopes and identity
+    changes, each over its largest; 0 on channels that it did not move. top_k: the paper's on the `top_k` channels
+    where they are largest, else 0. fdr: the paper's where coef_age stands above noise at the false discovery rate
+    `fdr`, else 0."""
+    top_k: int
+    fdr: float
+    exponent: float
+    """The weights are raised to this power: above 1 it prefers the channels that carry age alone, 0 takes all alike."""
+    to_rgb: bool
+    """Whether toRGB channels are weighed too; else they are 0, as published."""
+    regions: list[str]
+    """Keep the channels that change these parts of the picture, by at least `min_share`; empty for all channels."""
+    exclude_regions: list[str]
+    """Drop the channels that change these parts, by at least `min_share`."""
+    min_share: float
+    """Share of the regions in the squared change of all pixels."""
+
+    def __post_init__(self) -> None:
+        if self.weights not in KINDS:
+            raise AdfdError(f"channels.weights must be one of {', '.join(KINDS)}, got {self.weights}")
+        if self.top_k < 1:
+            raise AdfdError(f"channels.top_k must be at least 1, got {self.top_k}")
+        if not 0 < self.fdr < 1:
+            raise AdfdError(f"channels.fdr must lie between 0 and 1, got {self.fdr}")
+        if not 0 <= self.exponent < math.inf:
+            raise AdfdError(f"channels.exponent must be a number of at least 0, got {self.exponent}")
+        if not 0 < self.min_share <= 1:
+            raise AdfdError(f"channels.min_share must lie in 0..1 and above 0, got {self.min_share}")
+        for key in ("regions", "exclude_regions"):
+            for name in getattr(self, key):
+                if name not in REGIONS:
+                    raise AdfdError(f"channels.{key} must be of {', '.join(REGIONS)}, got {name}")
+
+
+def channel_weights(channels: Channels, space: StyleSpace, settings: ChannelWeights) -> Tensor:
+    """Weights `m` `[C]` in 0..1.
+
+    Raises AdfdError where the channels file lacks the statistics that the settings ask for, or no channel is left.
+    """
+    allowed = torch.ones(space.n_channels, dtype=torch.bool) if settings.to_rgb else space.conv_mask
+    score = _causal_score(channels) if settings.weights == "causal" else _paper_score(channels)
+    allowed = allowed & ~score.isnan()
+    m = torch.where(allowed, _min_max(score, allowed), 0.0)
+    if settings.weights == "top_k":
+        kept = torch.zeros_like(allowed)
+        kept[m.topk(min(settings.top_k, len(m))).indices] = True
+        m = m * kept
+    if settings.weights == "fdr":
+        m = m * channels.significant("age", settings.fdr)
+    m = torch.where(m > 0, m.pow(settings.exponent), 0.0)
+    if settings.regions:
+        m = m * (_share(channels, settings.regions) >= settings.min_share)
+    if settings.exclude_regions:
+        m = m * (_share(channels, settings.exclude_regions) < settings.min_share)
+    if not m.any():
+        raise AdfdError(
+            f"no channel of {channels.generator} is left with channels.weights={settings.weights}, "
+            f"regions={settings.regions}, exclude_regions={settings.exclude_regions}; lower channels.min_share"
+        )
+    return m
+
+
+def _min_max(score: Tensor, among: Tensor) -> Tensor:
+    low, high = score[among].min(), score[among].max()
+    return (score - low) / (high - low)
+
+
+def _paper_score(channels: Channels) -> Tensor:
+    if channels.coef_age is None or channels.coef_id is None:
+        raise AdfdError(_lacks(channels, "channels.weights=paper", "correlation"))
+    return channels.coef_age + (1 - channels.coef_id)
+
+
+def _causal_score(channels: Channels) -> Tensor:
+    if channels.slope_age is None or channels.id_change is None:
+        raise AdfdError(_lacks(channels, "channels.weights=causal", "intervention"))
+    slope, change = channels.slope_age.abs(), channels.id_change
+    moved = ~slope.isnan()
+    return slope / slope[moved].max() + 1 - change / change[moved].max()
+
+
+def _share(channels: Channels, regions: list[str]) -> Tensor:
+    """Share `[C]` of regions in the squared change of all pixels; 0 for channels that nobody measured."""
+    if channels.region_sensitivity is None:
+        raise AdfdError(_lacks(channels, "channels.regions", "sensitivity"))
+    energy = channels.region_sensitivity.square() * region_areas()
+    chosen = [REGIONS.index(name) for name in regions]
+    return (energy[:, chosen].sum(dim=1) / energy.sum(dim=1)).nan_to_num(nan=0.0)
+
+
+def _lacks(channels: Channels, wish: str, analysis: str) -> str:
+    return (
+        f"{wish} needs what analysis={analysis} measures, and the channels file of {channels.generator} is without it; "
+        f"make it with: python -m adfd.analyze analysis={analysis}"
+    )

@@ -1,0 +1,157 @@
+"""An offline W&B run, read back from its file."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+from adfd.basics.errors import AdfdError
+from adfd.runs.tracking import WandbTracker
+
+BLOCK, HEADER = 32768, 7
+
+
+def records(path: Path) -> list[wandb_internal_pb2.Record]:
+    """Records of the `.wandb` file of a finished run, which W&B's own process may still be writing."""
+    deadline = time.monotonic() + 60
+    found = parse(path.read_bytes())
+    while not any(record.HasField("exit") for record in found):
+        assert time.monotonic() < deadline, f"{path} does not come to its end"
+        time.sleep(0.1)
+        found = parse(path.read_bytes())
+    return found
+
+
+def parse(data: bytes) -> list[wandb_internal_pb2.Record]:
+    """Records in LevelDB's log format (checksum, length, kind, data) behind 7 bytes of file header."""
+    at, found, whole = HEADER, [], b""
+    while at + HEADER <= len(data):
+        if BLOCK - at % BLOCK < HEADER:  # a block's end too short for a header is padding
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        if at + HEADER + length > len(data):  # being written
+            break
+        whole += data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (1, 4):  # full, last
+            found.append(wandb_internal_pb2.Record.FromString(whole))
+            whole = b""
+    return found
+
+
+def items(updates: object) -> dict:
+    return {(u.key or ".".join(u.nested_key)): json.loads(u.value_json) for u in updates}  # type: ignore[attr-defined]
+
+
+def test_offline_run_holds_config_history_and_summary(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    sweep = run_stage(
+        "-m", "data=faces", "data.seeds=[1]", "refine.max_steps=3", "method.n_outputs=2", "target_age=70",
+        "loss.aging=5,6", "logger=both", "logger.mode=offline", "logger.every_n_steps=1", "logger.tags=[trial]",
+    )  # fmt: skip
+    ids = set()
+    for job in ("0", "1"):
+        (file,) = (sweep / job / "wandb").glob("offline-run-*/run-*.wandb")
+        found = records(file)
+        (run,) = [record.run for record in found if record.HasField("run")]
+        ids.add(run.run_id)
+        config = items(run.config.update)
+        assert config["loss"]["aging"] == 5 + int(job)
+        assert config["data"]["seeds"] == [1]
+        sweep_id = (sweep / "sweep_id").read_text()
+        assert sweep_id.startswith(f"{sweep.name}-")
+        assert (run.run_group, run.job_type, list(run.tags)) == (sweep_id, "diversify", ["trial"])
+        assert (config["sweep_id"], config["config_hash"]) == (sweep_id, (sweep / job / "config_hash").read_text())
+        assert f"loss.aging={5 + int(job)}" in run.display_name
+        assert "logger" not in run.display_name
+
+        history = [items(record.history.item) for record in found if record.HasField("history")]
+        curve = [line["loss/seed1_age70_0"] for line in history if "loss/seed1_age70_0" in line]
+        steps = [json.loads(line) for line in (sweep / job / "steps.jsonl").read_text().splitlines()]
+        assert curve == [step["loss"] for step in steps if step["output"] == 0]
+        assert len(curve) == 4
+        keys = {key for line in history for key in line}
+        assert {"age/seed1_age70_1", "aging/seed1_age70_0", "output/age", "output/id_similarity_source"} <= keys
+        assert any(key.startswith("sheets/seed1_age70") for key in keys)
+        assert any(key.startswith("results") for key in keys)
+
+        summary: dict = {}
+        for record in found:
+            if record.HasField("summary"):
+                summary |= items(record.summary.update)
+        on_disk = json.loads((sweep / job / "summary.json").read_text())
+        for key in ("age_error", "id_similarity_source", "harmonic", "diversity", "outputs", "failures"):
+            assert summary[key] == pytest.approx(on_disk[key])
+        assert [record.exit.exit_code for record in found if record.HasField("exit")] == [0]
+    assert len(ids) == 2
+
+
+def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    common = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=2", "method.n_outputs=1", "target_age=20,70")
+    offline = ("logger=wandb", "logger.mode=offline")
+    sweep = run_stage("-m", *common, *offline)
+    rows = (sweep / "0" / "results.jsonl").read_text().splitlines(keepends=True)
+    (sweep / "0" / "results.jsonl").write_text(rows[0])
+    time.sleep(1)  # W&B names folders by the second
+    run_stage("-m", *common, *offline, "logger.tags=[again]", "sweep.resume=true")
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = {line for line in printed if line.startswith("to W&B: ")}
+    command = line.removeprefix("to W&B: ").split()
+    files = [
+        path for pattern in command[2:] for path in sweep.parent.glob(str(Path(pattern).relative_to(sweep.parent)))
+    ]
+    dry = [sys.executable, "-m", *command[:2], "--dry-run", *map(str, files)]
+    monkeypatch.delenv("WANDB_SILENT")
+    said = subprocess.run(dry, check=True, capture_output=True, text=True).stderr
+    ids = {job: {file.name.split("-")[-1] for file in (sweep / job / "wandb").glob("offline*")} for job in ("0", "1")}
+    assert [len(ids["0"]), len(ids["1"])] == [1, 1]
+    assert said.count(f"run-{ids['0'].pop()}.wandb") == 2
+    assert said.count(f"run-{ids['1'].pop()}.wandb") == 1
+
+
+def test_unknown_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdfdError, match=r"logger\.mode must be one of online, offline, disabled, got live"):
+        WandbTracker(
+            tmp_path,
+            {},
+            id="a",
+            name="a",
+            group=None,
+            job_type="edit",
+            project="adfd",
+            entity=None,
+            mode="live",
+            tags=[],
+        )
+
+
+def test_animations_are_videos(run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = run_stage(
+        "data=faces", "data.seeds=[1]", "method=transform", "target_age=[20,60]", "logger=wandb", "logger.mode=offline",
+        "animation=both", "animation.fps=2", "animation.size=64",
+    )  # fmt: skip
+    (file,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    logged: dict = {}
+    for record in records(file):
+        if record.HasField("history"):
+            logged |= items(record.history.item)
+    for name in ("gif", "mp4"):
+        assert logged[f"animations/seed1_{name}._type"] == "video-file"
+        kept = file.parent / "files" / logged[f"animations/seed1_{name}.path"]
+        assert kept.read_bytes() == (run / "animations" / f"seed1.{name}").read_bytes()
+    assert any(key.startswith("sheets/seed1_lifespan") for key in logged)
