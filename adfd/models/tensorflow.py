@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adfd.errors import AdfdError
-from adfd.pooling import pool
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
 
 Box = tuple[float, float, float, float]
 """Top, left, bottom, right, as shares of the picture."""
