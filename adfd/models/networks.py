@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
+from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.sources import Sources
 from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
@@ -49,7 +49,8 @@ class Networks(nn.Module):
 
     Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` in years `[N]`, `embed(img)` `[N, D]` to be compared by
     `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
-    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`.
+    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`. With `low_pass` pooled
+    pictures are made without the large one, where the generator can: the same to 1e-6, and quicker.
     """
 
     generator: Generator
@@ -66,6 +67,7 @@ class Networks(nn.Module):
         perceptual: Perceptual,
         transformer: nn.Module | None = None,
         channels: Channels | None = None,
+        low_pass: bool = True,
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -75,6 +77,7 @@ class Networks(nn.Module):
         self.perceptual = perceptual
         self.transformer = transformer
         self.channels = channels
+        self.low_pass = low_pass
         if channels is not None:
             # Styles are linear in w, so the mean style is the mean latent's.
             s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
@@ -111,6 +114,11 @@ class Networks(nn.Module):
         """`s` `[N, C]` to `img` `[N, 3, H, H]` in [-1, 1]."""
         return self.generator.synthesis(s)
 
+    def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
+        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or smaller where the generator's are."""
+        directly = getattr(self.generator, "synthesis_pooled", None) if self.low_pass else None
+        return directly(s, size) if directly else pool(self.synthesis(s), size)
+
     def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Similarity of identity embeddings `[..., D]`, 1 for the same."""
         return self.embed.similarity(a, b)  # type: ignore[operator]
@@ -143,7 +151,7 @@ class Networks(nn.Module):
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
-        return torch.cat([pool(self.synthesis(part)) for part in s.split(batch_size)])
+        return torch.cat([self.synthesis_pooled(part) for part in s.split(batch_size)])
 
     @torch.no_grad()
     def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
@@ -153,9 +161,9 @@ class Networks(nn.Module):
         """
         images, ages = [], []
         for part in s.split(batch_size):
-            img = self.synthesis(part)
+            img = self.synthesis(part) if age_image == "full" else self.synthesis_pooled(part)
             images.append(pool(img))
-            ages.append(row_by_row(self.age, img if age_image == "full" else images[-1]))
+            ages.append(row_by_row(self.age, img))
         return torch.cat(images), torch.cat(ages)
 
     @torch.no_grad()
