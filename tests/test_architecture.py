@@ -58,8 +58,41 @@ def test_libraries_stay_in_their_place(module: str) -> None:
     assert room(module) == "config" or "lightning" not in roots
     source = MODULES[module].read_text()
     assert module == "adfd.models.checkpoints" or "torch.load" not in source
-    assert module == "adfd.stylespace.published" or "pickle" not in roots
+    assert module in {"adfd.stylespace.published", "adfd.models.flax"} or "pickle" not in roots
     assert ".cuda(" not in source
+
+
+JUDGES = {"adfd.models.faceres", "adfd.models.faceapi", "adfd.evaluation.panel"}
+"""Judges whose worth is that nothing is optimised against them."""
+MAY_JUDGE = {"stages", "config", "report", "evaluation"}
+
+
+def reaches(module: str, graph: dict[str, set[str]]) -> set[str]:
+    """All modules that a module imports, itself or through others."""
+    found, to_do = set[str](), [module]
+    while to_do:
+        names = graph[to_do.pop()]
+        new = ((names | {f"{name}.__init__" for name in names}) & set(graph)) - found
+        found |= new
+        to_do += new
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_nothing_that_makes_pictures_reaches_the_independent_judges(module: str) -> None:
+    if room(module) in MAY_JUDGE or module in JUDGES:
+        return
+    graph = {name: imports(path) for name, path in MODULES.items()}
+    assert not reaches(module, graph) & JUDGES, f"{module} reaches a judge that must stay out of every loss"
+
+
+@pytest.mark.parametrize("module", ["adfd.methods.refine", "adfd.methods.objective", "adfd.methods.anchors"])
+@pytest.mark.parametrize("line", ["from adfd.models.faceres import load_faceres", "import adfd.models.faceapi"])
+def test_importing_a_judge_would_be_seen(module: str, line: str, tmp_path: Path) -> None:
+    cheat = tmp_path / "cheat.py"
+    cheat.write_text(f"{MODULES[module].read_text()}\n{line}\n")
+    graph = {name: imports(path) for name, path in MODULES.items()} | {module: imports(cheat)}
+    assert reaches("adfd.methods.diversify", graph) & JUDGES
 
 
 def test_no_module_is_called_utils() -> None:
