@@ -1,7 +1,7 @@
 """The typed root schema of every stage: what may be set, of which type. Numbers stand in `conf/`, never here.
 
 Misspelt keys and wrong types are refused while Hydra composes, before any weight is read. Ranges are checked by the
-settings themselves (`LossWeights`, `Refinement`, ...), which `build` makes before it loads a network.
+settings themselves (`LossWeights`, `Refinement`, ...), which the builders make before they load a network.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from adfd.report.channel_gallery import Gallery
 from adfd.runs.animation import Animation
 from adfd.stylespace.weights import ChannelWeights
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CONF = CHECKOUT / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "edit.yaml").exists() else None
+"""None where the package was installed: it then carries `conf` itself, and runs write below the working directory."""
+CONF = (CHECKOUT or PACKAGE) / "conf"
 
 
 def node(settings: type) -> Any:
@@ -172,7 +174,8 @@ class SweepNode:
 
 @dataclass
 class PathsNode:
-    root: str = str(CHECKOUT)
+    root: str = str(CHECKOUT or Path.cwd())
+    package: str = str(PACKAGE)
     output_dir: str = MISSING
     prepared_dir: str = MISSING
     channels_dir: str = MISSING

