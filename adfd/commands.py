@@ -10,6 +10,7 @@ COMMANDS = {
     "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
+    "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
 

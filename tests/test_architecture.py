@@ -10,7 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "adfd"
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
 
-STAGES = {f"adfd.{name}" for name in ("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor")}
+STAGES = {
+    f"adfd.{name}" for name in ("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor", "export")
+}
 FLOORS = [
     *({"stages"}, {"config"}, {"report"}, {"evaluation"}, {"runs"}, {"methods", "analysis", "faces"}),
     *({"models"}, {"stylespace"}, {"basics"}),
@@ -31,7 +33,9 @@ def imports(path: Path) -> set[str]:
 
 def room(module: str) -> str:
     """The room of a module; of the package's own `__init__`, the roof, which imports nothing."""
-    return "stages" if module in {*STAGES, "adfd.__init__"} or module.startswith("adfd.editor.") else module.split(".")[1]
+    return (
+        "stages" if module in {*STAGES, "adfd.__init__"} or module.startswith("adfd.editor.") else module.split(".")[1]
+    )
 
 
 def test_every_module_lives_in_a_room() -> None:

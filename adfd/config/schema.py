@@ -242,6 +242,17 @@ class EvaluateConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Root of `python -m adfd.export`."""
+
+    paths: PathsNode = MISSING
+    model: Any = MISSING
+    hardware: HardwareNode = MISSING
+    seed: int = MISSING
+    tolerance: float = MISSING
+
+
+@dataclass
 class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
@@ -277,6 +288,7 @@ def register() -> None:
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="export_schema", node=ExportConfig)
     methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,
