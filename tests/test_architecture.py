@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "adfd"
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
 
 STAGES = {
-    f"adfd.{name}" for name in ("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor", "export")
+    f"adfd.{name}"
+    for name in ("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor", "export", "dashboard")
 }
 FLOORS = [
     *({"stages"}, {"config"}, {"report"}, {"evaluation"}, {"runs"}, {"methods", "analysis", "faces"}),

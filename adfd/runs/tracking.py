@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -118,7 +119,7 @@ class WandbTracker:
             self._run = wandb.init(
                 dir=directory,
                 config=config,
-                id=id,
+                id=os.environ.get("WANDB_RUN_ID") or id,  # the id that an agent of a W&B sweep expects
                 name=name,
                 group=group,
                 job_type=job_type,
