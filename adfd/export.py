@@ -37,7 +37,7 @@ def export_onnx(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     networks = build_shared.networks(cfg)
     made = export(networks, folder, cfg.seed, cfg.tolerance)
-    if networks.channels is not None:
+    if networks.channels is not None and networks.channels.age_year is not None:
         with atomic(folder / "path.npz") as stream:
             age_year = networks.channels.age_year.cpu().numpy()
             np.savez(stream, age_year=age_year, w_avg=networks.generator.w_avg.cpu().numpy())

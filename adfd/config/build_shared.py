@@ -19,13 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
-from adfd.models.networks import Networks
 from adfd.runs import tracking
-from adfd.runs.directory import config_hash
-from adfd.stylespace.statistics import file_of
+from adfd.runs.directory import config_hash, link_wandb
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
+
+    from adfd.models.networks import Networks
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +135,11 @@ def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> l
                 },
             )
         )
-    for tracker in made if stack.channels is not None else ():
-        tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
+        if in_sweep():
+            link_wandb(Path(hydra.sweep.dir))
+    if made and stack.channels is not None:
+        from adfd.stylespace.statistics import file_of
+
+        for tracker in made:
+            tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
     return made

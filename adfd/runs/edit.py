@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import time
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd.basics import progress
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, describe, disk_full
 from adfd.basics.files import Row, atomic
 from adfd.basics.pooling import pool
 from adfd.basics.seeding import draw, output_seed
@@ -341,14 +340,3 @@ def state(shown: list[dict[str, float]]) -> str:
     loss = mean([losses.get("loss") for losses in shown])
     ages = " ".join(f"{losses['age']:.0f}" for losses in shown[:6])
     return (f"loss {loss:.4f}, " if loss is not None else "") + f"ages {ages}"
-
-
-def disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line; a user's mistake needs no name."""
-    if isinstance(error, AdfdError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
