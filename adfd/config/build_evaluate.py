@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
 from adfd.config.build_shared import networks, plain, settings
+from adfd.config.schema import PACKAGE
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def record(directory: Path, root: Path) -> Record:
     try:
         cfg, own, overrides = (cast(Any, OmegaConf.load(file)) for file in files)
         config, hydra = plain(cfg), own.hydra
-        cfg.paths.root = str(root)
+        cfg.paths.root, cfg.paths.package = str(root), str(PACKAGE)
         model = plain(cfg)["model"]
         module = "adfd" if hydra.job.name == "edit" else f"adfd.{hydra.job.name}"
         single = ["hydra.mode=RUN"] if hydra.runtime.choices.get("experiment") else []
