@@ -1,7 +1,7 @@
 """The typed root schema of every stage: what may be set, of which type. Numbers stand in `conf/`, never here.
 
 Misspelt keys and wrong types are refused while Hydra composes, before any weight is read. Ranges are checked by the
-settings themselves (`LossWeights`, `Refinement`, ...), which `build` makes before it loads a network.
+settings themselves (`LossWeights`, `Refinement`, ...), which the builders make before they load a network.
 """
 
 from __future__ import annotations

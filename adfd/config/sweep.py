@@ -28,7 +28,7 @@ from PIL import Image
 
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, atomic, held, lock, read_rows
-from adfd.config import build
+from adfd.config import build_shared
 from adfd.runs.console import show_path, show_sweep
 from adfd.runs.directory import config_hash, read_summary, row_key
 from adfd.runs.sheets import stack_sheets
@@ -62,7 +62,7 @@ def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
     try:
-        own = config_hash(build.identity(cfg))
+        own = config_hash(build_shared.identity(cfg))
     except AdfdError:  # a value is missing, as the job itself will tell
         own = config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     directory.mkdir(parents=True, exist_ok=True)

@@ -44,8 +44,8 @@ class Edit:
 
     networks: Networks
     people: People
-    anchors: Callable[[slice, float], Anchors]
-    """Anchors of some of the people at a target age."""
+    anchors: Callable[[int, int, float], Anchors]
+    """Anchors of the people from one index to before another, at a target age."""
     method: Method
     method_name: str
     n_outputs: int
@@ -102,7 +102,7 @@ class Edit:
             log.info("age %g: %d outputs are there from an earlier start", target_age, skipped)
         try:
             if wanted:
-                self._make(self.anchors(rows, target_age), wanted, target_age)
+                self._make(self.anchors(rows.start, rows.stop, target_age), wanted, target_age)
         except Exception as error:
             if disk_full(error):
                 raise  # nothing more can be written, not even this failure
