@@ -209,6 +209,7 @@ class AnalyzeConfig:
 @dataclass
 class TableNode:
     columns: list[str] = MISSING
+    natural: bool = MISSING
     by_age: list[str] = MISSING
 
 
@@ -231,6 +232,7 @@ class EvaluateConfig:
     runs: Any = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
+    independent: bool = MISSING
     batch_size: int = MISSING
     folder: FolderNode = MISSING  # type: ignore[valid-type]
     bootstrap: BootstrapNode = MISSING  # type: ignore[valid-type]

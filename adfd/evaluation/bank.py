@@ -1,6 +1,6 @@
 """Unedited random faces, and what every judge reads on them: the data of calibration and of the line "natural faces".
 
-python -m adfd.evaluation.natural FILE [n_faces]     of model=mobile; goes on where a file with fewer faces ends
+python -m adfd.evaluation.bank FILE [n_faces]     of model=mobile; goes on where a file with fewer faces ends
 """
 
 from __future__ import annotations
