@@ -5,7 +5,7 @@ stay below becomes the loop's age that a tenth stay below. It rises everywhere, 
 which a regression would shrink. (Kolen and Brennan, "Test Equating, Scaling, and Linking", 2014, chapter 2.)
 Where fewer faces lie than a share needs, the curve ends: it holds its last value there, and `supported` says so.
 
-python -m adfd.evaluation.calibration BANK FILE [PLOT.png]     from the readings of adfd.evaluation.bank
+python -m adfd.evaluation.calibration BANK FILE     from the readings of adfd.evaluation.bank
 """
 
 from __future__ import annotations
@@ -27,15 +27,8 @@ FEWEST = 5
 """Faces beyond either end of a curve."""
 N_KNOTS = 25
 ARRAYS = ("faceres_curve", "faceapi_curve", "natural_age", "natural_panel", "natural_female", "natural_male")
-NUMBERS = (
-    "same_person",
-    "same_person_in_loop",
-    "residual_faceres",
-    "residual_faceapi",
-    "residual_panel",
-    "seed",
-    "psi",
-)
+RESIDUALS = ("residual_faceres", "residual_faceapi", "residual_panel")
+NUMBERS = ("same_person", "same_person_in_loop", *RESIDUALS, "seed", "psi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +64,15 @@ class Calibration:
             if curve.ndim != 2 or curve.shape[1] != 2 or not (np.diff(curve, axis=0) > 0).all():
                 raise AdfdError(f"calibration: {name} must rise in both columns")
 
-    def years(self, judge: str, reading: np.ndarray) -> np.ndarray:
+    def years(self, judge: str, reading: np.ndarray | float) -> np.ndarray:
         """Readings of "faceres" or "faceapi" in the loop's years."""
         curve = getattr(self, f"{judge}_curve")
-        return np.interp(reading, curve[:, 0], curve[:, 1])
+        return np.interp(np.asarray(reading), curve[:, 0], curve[:, 1])
 
-    def supported(self, judge: str, reading: np.ndarray) -> np.ndarray:
+    def supported(self, judge: str, reading: np.ndarray | float) -> np.ndarray:
         """Whether there were faces of such a reading to calibrate with."""
         curve = getattr(self, f"{judge}_curve")
-        return (reading >= curve[0, 0]) & (reading <= curve[-1, 0])
+        return (np.asarray(reading) >= curve[0, 0]) & (np.asarray(reading) <= curve[-1, 0])
 
     def panel(self, faceres: np.ndarray, faceapi: np.ndarray) -> np.ndarray:
         """The panel's age: the mean of both calibrated readings."""
@@ -91,7 +84,7 @@ class Calibration:
         try:
             with np.load(path, allow_pickle=False) as file:
                 values = {name: file[name].astype(np.float64) for name in ARRAYS}
-                return cls(**values, **{name: file[name].item() for name in NUMBERS})  # type: ignore[arg-type]
+                return cls(**values, **{name: file[name].item() for name in NUMBERS})
         except (OSError, KeyError, ValueError) as error:
             raise AdfdError(f"{path} is no calibration ({error}); make one with: make calibration") from error
 
@@ -181,9 +174,8 @@ def main(arguments: list[str]) -> int:
     with np.load(arguments[0], allow_pickle=False) as file:
         calibration = fit({name: file[name] for name in file.files})
     calibration.save(Path(arguments[1]))
-    names = ("residual_faceres", "residual_faceapi", "residual_panel", "same_person", "same_person_in_loop")
     print(f"{len(calibration.natural_age)} faces")
-    print("\n".join(f"{name} {getattr(calibration, name):.3f}" for name in names))
+    print("\n".join(f"{name} {getattr(calibration, name):.3f}" for name in NUMBERS))
     print("\n".join(brackets(calibration)))
     return 0
 

@@ -88,11 +88,11 @@ class Independent:
     def _ages(self, row: Row) -> Row:
         columns: Row = {}
         for suffix in ("", "_anchor", "_source"):
-            readings = [row.get(f"{judge}_age{suffix}") for judge in ("faceres", "faceapi")]
+            readings: list[Any] = [row.get(f"{judge}_age{suffix}") for judge in ("faceres", "faceapi")]
             if None in readings:
                 continue
             years = [
-                float(self.calibration.years(judge, np.float64(reading)))
+                float(self.calibration.years(judge, reading))
                 for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
             ]
             columns[f"panel_age{suffix}"] = sum(years) / 2
@@ -101,7 +101,7 @@ class Independent:
                 columns["panel_disagreement"] = abs(years[0] - years[1])
                 columns["panel_supported"] = float(
                     all(
-                        self.calibration.supported(judge, np.float64(reading))
+                        self.calibration.supported(judge, reading)
                         for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
                     )
                 )
@@ -143,7 +143,7 @@ def _diversity(i: int, rows: Sequence[Row]) -> Row:
 
 
 def natural_rows(calibration: Calibration, rows: Sequence[Row], pairs: int = 20, seed: int = 0) -> list[Row]:
-    """Unedited faces in the place of outputs: for each, pairs of different ones that the loop reads within a year of it.
+    """Unedited faces in the place of outputs: for each, pairs that the loop reads within a year of it.
 
     One of a pair stands for the output, the other for its anchor. Raises AdfdError where no age was read.
     """
