@@ -213,6 +213,7 @@ class AnalyzeConfig:
 @dataclass
 class TableNode:
     columns: list[str] = MISSING
+    natural: bool = MISSING
     by_age: list[str] = MISSING
 
 
@@ -235,6 +236,7 @@ class EvaluateConfig:
     runs: Any = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
+    independent: bool = MISSING
     batch_size: int = MISSING
     folder: FolderNode = MISSING  # type: ignore[valid-type]
     bootstrap: BootstrapNode = MISSING  # type: ignore[valid-type]
