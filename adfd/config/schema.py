@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,6 +17,7 @@ from omegaconf import MISSING, Container, OmegaConf
 
 from adfd.analysis.correlation import Correlation
 from adfd.analysis.intervention import Intervention
+from adfd.analysis.nature import Nature
 from adfd.analysis.sensitivity import Sensitivity
 from adfd.config.sweep import job_folder
 from adfd.evaluation.bootstrap import Bootstrap
@@ -24,6 +26,7 @@ from adfd.faces.prepared import PrepareSettings
 from adfd.methods import diversify, guided
 from adfd.methods.objective import LossWeights
 from adfd.methods.refine import Refinement
+from adfd.models.views import Views
 from adfd.report.channel_gallery import Gallery
 from adfd.runs.animation import Animation
 from adfd.stylespace.weights import ChannelWeights
@@ -32,6 +35,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CONF = CHECKOUT / "conf"
 
 
+@cache
 def node(settings: type) -> Any:
     """The config node of a settings class: its fields, typed and without values, and its `_target_`.
 
@@ -60,6 +64,8 @@ GalleryNode = node(Gallery)
 CorrelationNode = node(Correlation)
 SensitivityNode = node(Sensitivity)
 InterventionNode = node(Intervention)
+ViewsNode = node(Views)
+NatureNode = node(Nature)
 FolderNode = node(Folder)
 BootstrapNode = node(Bootstrap)
 
@@ -190,6 +196,7 @@ class AnalyzeConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
     logger: LoggerNode = MISSING
@@ -238,6 +245,7 @@ class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
     method: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     loss: LossWeightsNode = MISSING  # type: ignore[valid-type]
     refine: RefinementNode = MISSING  # type: ignore[valid-type]
     channels: ChannelWeightsNode = MISSING  # type: ignore[valid-type]
@@ -281,5 +289,6 @@ def register() -> None:
     for name, schema in {"embedded": ModelNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
     analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
+    analyses |= {"nature": NatureNode}
     for name, schema in analyses.items():
         store.store(group="schema/analysis", name=name, node=schema)
