@@ -18,7 +18,6 @@ from adfd.analysis.moments import Moments, Regression
 from adfd.analysis.random_faces import check_psi, faces, latents
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
 from adfd.basics.seeding import output_seed
 from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
@@ -89,7 +88,7 @@ def judge(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Ar
     """What the judges read on faces `w` `[n, 512]`: `age` `[n]` and `embedding` `[n, D]`."""
     ages, embeddings = [], []
     for part in w.split(batch_size):
-        img = pool(networks.synthesis(networks.affine(part)))
+        img = networks.synthesis_pooled(networks.affine(part))
         ages.append(networks.age(img))
         embeddings.append(networks.embed(img))
         on_unit(len(part))

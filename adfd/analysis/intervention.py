@@ -15,7 +15,6 @@ from torch import Tensor
 from adfd.analysis.random_faces import check_psi, faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards, parts
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
 from adfd.models.networks import Networks
 from adfd.stylespace.regions import region_means
 from adfd.stylespace.statistics import Channels
@@ -189,7 +188,7 @@ class Unmoved:
     def _side(self, s: Tensor, on_unit: OnUnit) -> Arrays:
         networks, read = self.networks, []
         for rows in torch.arange(len(s)).split(self.batch_size):
-            img = pool(networks.synthesis(s[rows]))
+            img = networks.synthesis_pooled(s[rows])
             difference = (img - self.img[rows]).abs().mean(dim=1)  # [n, 256, 256]
             features = [maps[rows] for maps in self.features]
             read.append(

@@ -16,7 +16,6 @@ from torch import Tensor
 from adfd.analysis.random_faces import check_psi, faces, known_channels
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
 from adfd.basics.seeding import output_seed
 from adfd.models.networks import Networks
 from adfd.stylespace.regions import region_masks
@@ -85,7 +84,7 @@ def derivatives(networks: Networks, w: Tensor, seed: int, on_unit: OnUnit) -> Ar
     """
     rng = torch.Generator().manual_seed(seed)
     s = networks.affine(w).detach().requires_grad_()
-    img = pool(networks.synthesis(s))
+    img = networks.synthesis_pooled(s)
     embedding = networks.embed(img)
 
     def by_channels(projection: Tensor) -> Tensor:

@@ -118,6 +118,11 @@ class ModelNode:
 
 
 @dataclass
+class EmbeddedNode(ModelNode):
+    low_pass: bool = MISSING
+
+
+@dataclass
 class SamNode(ModelNode):
     sam: str = MISSING
     arcface: str = MISSING
@@ -286,7 +291,7 @@ def register() -> None:
     }
     for name, schema in methods.items():
         store.store(group="schema/method", name=name, node=schema)
-    for name, schema in {"embedded": ModelNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
+    for name, schema in {"embedded": EmbeddedNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
     analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
     analyses |= {"nature": NatureNode}

@@ -74,7 +74,7 @@ def invert(
     best_readings = torch.full((4, len(img)), torch.nan, device=w_avg.device)
     for step in range(steps + 1):
         w_plus = w_avg + (offset[:, :1] + offset[:, 1:]) @ axes  # [N, L, 512]
-        drawn = pool(networks.synthesis(networks.affine(w_plus)), size)
+        drawn = networks.synthesis_pooled(networks.affine(w_plus), size)
         drawn_embedding = networks.embed(drawn)
         id_similarity = networks.id_similarity(drawn_embedding, embedding)
         pixel_error = (drawn - target).square().mean(dim=(1, 2, 3))

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, objective
 from adfd.models.networks import Networks
@@ -100,7 +99,7 @@ def refine(
         started = time.perf_counter()
         s = torch.where(networks.conv_mask, torch.stack([codes[i] for i in active]), anchor_s)
         previous_age = torch.tensor([samples[i].previous_age for i in active], device=s.device)
-        losses = objective(networks, pool(networks.synthesis(s)), constants, loss, previous_age)
+        losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age)
         readings = _readings(losses.total, losses.terms, losses.age)
         adam.zero_grad(set_to_none=True)
         losses.total.sum().backward()

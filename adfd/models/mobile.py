@@ -14,10 +14,11 @@ from adfd.stylespace.statistics import Channels
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.npz"))
 
 
-def load_mobile(channels: Path | str | None = SHIPPED_CHANNELS) -> Networks:
+def load_mobile(channels: Path | str | None = SHIPPED_CHANNELS, low_pass: bool = True) -> Networks:
     """The embedded stack on the CPU, with channel statistics and age path from a channels file.
 
-    `channels=None` loads the networks alone, as the analysis that makes such a file needs them. Raises AdfdError where
+    `channels=None` loads the networks alone, as the analysis that makes such a file needs them; `low_pass=False` draws
+    every picture in full before it is pooled. Raises AdfdError where
     weights or the channels file are missing or wrong.
     """
     generator = load_mobilestylegan()
@@ -31,4 +32,5 @@ def load_mobile(channels: Path | str | None = SHIPPED_CHANNELS) -> Networks:
         perceptual=dlib_judges.FacePerceptual(identity),
         transformer=LatentAgePath(statistics.age_year) if statistics else None,
         channels=statistics,
+        low_pass=low_pass,
     )

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models import openvino_ir, weights
 from adfd.stylespace import layout
 
@@ -114,12 +115,29 @@ class MobileStyleGAN(nn.Module):
 
     def synthesis(self, s: Tensor) -> Tensor:
         """StyleSpace codes `[N, C]` to images `[N, 3, H, W]`, in [-1, 1] but for a small overshoot."""
+        x, style = self._features(s)
+        return inverse_haar(self.to_img(modulate(x, style)))
+
+    def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
+        """`pool(synthesis(s), size)`, up to rounding, without drawing the large picture.
+
+        The mean of each 2x2 pixels that an inverse Haar transform makes is half of its low-pass part, and the 1x1
+        convolution before it commutes with the mean: so the features are pooled, and only three of twelve channels
+        made. Pictures that are not a multiple of twice `size` are drawn in full.
+        """
+        half = self.resolution // 2
+        if half % size:
+            return pool(self.synthesis(s), size)
+        x, style = self._features(s)
+        return F.conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], self.to_img.bias[:3] / 2)
+
+    def _features(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last block makes of codes `[N, C]`, `[N, c, H / 2, W / 2]`, and the scaled style of `to_img`."""
         first, *rest, to_img = self.space.split(s)
         x = self.first(self.constant.expand(len(s), -1, -1, -1), first)
         for i, block in enumerate(self.blocks):
             x = block(x, *rest[3 * i : 3 * i + 3])
-        x = self.to_img(modulate(x, to_img / math.sqrt(x.shape[1])))
-        return inverse_haar(x)
+        return x, to_img / math.sqrt(x.shape[1])
 
     @torch.no_grad()
     def estimate_w_avg(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
-from adfd.basics.pooling import pool
+from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.sources import Sources
 from adfd.models.views import ONE_VIEW, Views
 from adfd.stylespace.layout import StyleSpace
@@ -62,7 +62,8 @@ class Networks(nn.Module):
 
     Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` in years `[N]`, `embed(img)` `[N, D]` to be compared by
     `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
-    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`.
+    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`. With `low_pass` pooled
+    pictures are made without the large one, where the generator can: the same to 1e-6, and quicker.
 
     `age` reads a picture once; what edits are steered by is `read_age`, its mean over the `views`.
     """
@@ -81,6 +82,7 @@ class Networks(nn.Module):
         perceptual: Perceptual,
         transformer: nn.Module | None = None,
         channels: Channels | None = None,
+        low_pass: bool = True,
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -91,6 +93,7 @@ class Networks(nn.Module):
         self.transformer = transformer
         self.channels = channels
         self.views = ONE_VIEW
+        self.low_pass = low_pass
         if channels is not None:
             # Styles are linear in w, so the mean style is the mean latent's.
             s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
@@ -127,6 +130,11 @@ class Networks(nn.Module):
         """`s` `[N, C]` to `img` `[N, 3, H, H]` in [-1, 1]."""
         return self.generator.synthesis(s)
 
+    def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
+        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or smaller where the generator's are."""
+        directly = getattr(self.generator, "synthesis_pooled", None) if self.low_pass else None
+        return directly(s, size) if directly else pool(self.synthesis(s), size)
+
     def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Similarity of identity embeddings `[..., D]`, 1 for the same."""
         return self.embed.similarity(a, b)  # type: ignore[operator]
@@ -159,7 +167,7 @@ class Networks(nn.Module):
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
-        return torch.cat([pool(self.synthesis(part)) for part in s.split(batch_size)])
+        return torch.cat([self.synthesis_pooled(part) for part in s.split(batch_size)])
 
     def asked(self, views: Views) -> Networks:
         """The same networks, whose age judge is asked on these views."""
@@ -180,9 +188,8 @@ class Networks(nn.Module):
         """
         parts = []
         for part in s.split(batch_size):
-            img = self.synthesis(part)
-            pooled = pool(img)
-            parts.append((pooled, *self.read_age(img if age_image == "full" else pooled)))
+            img = self.synthesis(part) if age_image == "full" else self.synthesis_pooled(part)
+            parts.append((pool(img), *self.read_age(img)))
         return Rendered(*map(torch.cat, zip(*parts, strict=True)))
 
     def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from adfd.stylespace.statistics import Channels
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "tiny-0.npz"))
 
 
-def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0) -> Networks:
+def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0, low_pass: bool = True) -> Networks:
     """A 32 px generator with random judges on the CPU; the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -39,6 +39,7 @@ def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0) -> 
         perceptual=FacePerceptual(identity),
         transformer=LatentAgePath(statistics.age_year) if statistics else None,
         channels=statistics,
+        low_pass=low_pass,
     )
 
 

@@ -16,7 +16,6 @@ from adfd.analysis.correlation import latents
 from adfd.basics import progress
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import atomic
-from adfd.basics.pooling import pool
 from adfd.basics.seeding import output_seed
 from adfd.models.networks import Networks
 from adfd.runs.animation import Animation, animate
@@ -134,7 +133,7 @@ def render(
     codes = torch.cat([s[None], *(moved(s, channels, c, away) for c in top + controls)])
     pictures, ages, embeddings = [], [], []
     for part in codes.split(gallery.batch_size):
-        img = pool(networks.synthesis(part))
+        img = networks.synthesis_pooled(part)
         pictures += [to_pil(picture) for picture in img]
         ages += networks.age(img).tolist()
         embeddings.append(networks.embed(img))

@@ -133,7 +133,7 @@ class SizeJudge(torch.nn.Module):
 def test_ages_are_read_on_the_pooled_or_the_full_picture(
     small_files: dict[str, Path], codes: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks_module, "pool", lambda img: pool(img, 16))
+    monkeypatch.setattr(networks_module, "pool", lambda img, size=16: pool(img, 16))
     sam = load(small_files)
     sam.age = SizeJudge()
     for kind, width in (("full", 64), ("pooled", 16)):
