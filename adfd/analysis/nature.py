@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -155,7 +156,7 @@ def spreads_by_age(age: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     Raises AdfdError where no bracket has enough.
     """
     ages, limits = [], []
-    for low, high in zip(BRACKETS, BRACKETS[1:], strict=False):
+    for low, high in pairwise(BRACKETS):
         inside = (age >= low) & (age < high)
         if inside.sum() >= FEWEST:
             ages.append(age[inside].mean())

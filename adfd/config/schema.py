@@ -24,7 +24,9 @@ from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder
 from adfd.faces.prepared import PrepareSettings
 from adfd.methods import diversify, guided
+from adfd.methods.acceptance import Acceptance
 from adfd.methods.objective import LossWeights
+from adfd.methods.realign import Realignment
 from adfd.methods.refine import Refinement
 from adfd.models.views import Views
 from adfd.report.channel_gallery import Gallery
@@ -45,7 +47,9 @@ def node(settings: type) -> Any:
     typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
     for item in fields(settings):
         kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
-        assert item.default is REQUIRED, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
+        assert item.default is REQUIRED or isinstance(item.default, str), (
+            f"{settings.__name__}.{item.name}: numbers are declared in conf/"
+        )
         typed.append((item.name, kind, field(default=MISSING)))
     made = make_dataclass(f"{settings.__name__}Node", typed)
     made.__module__ = __name__
@@ -66,6 +70,8 @@ SensitivityNode = node(Sensitivity)
 InterventionNode = node(Intervention)
 ViewsNode = node(Views)
 NatureNode = node(Nature)
+RealignmentNode = node(Realignment)
+AcceptanceNode = node(Acceptance)
 FolderNode = node(Folder)
 BootstrapNode = node(Bootstrap)
 
@@ -82,6 +88,9 @@ class StyleMixingNode(MethodNode):
     anchor: str = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -90,6 +99,9 @@ class ReferenceMixingNode(MethodNode):
     anchor: str = MISSING
     layers: list[int] | None = MISSING
     strength: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -99,6 +111,11 @@ class DiversifyNode(MethodNode):
     perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
     loss: Any = MISSING
     refinement: Any = MISSING
+    realignment: Any = MISSING
+    acceptance: Any = MISSING
+    redraws: int = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -115,6 +132,7 @@ class ModelNode:
     channels: str | None = None
     age_range: list[float] = MISSING
     anchor: str = MISSING
+    anchor_identity: float = MISSING
 
 
 @dataclass
@@ -253,6 +271,9 @@ class EditConfig(PrepareConfig):
     views: ViewsNode = MISSING  # type: ignore[valid-type]
     loss: LossWeightsNode = MISSING  # type: ignore[valid-type]
     refine: RefinementNode = MISSING  # type: ignore[valid-type]
+    realign: RealignmentNode = MISSING  # type: ignore[valid-type]
+    accept: AcceptanceNode = MISSING  # type: ignore[valid-type]
+    redraws: int = MISSING
     channels: ChannelWeightsNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]

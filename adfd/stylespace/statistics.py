@@ -140,11 +140,7 @@ class Channels:
         except Exception as error:
             raise AdfdError(f"channels file {path} is not readable ({error}); {remedy}") from error
         version = arrays.pop("schema_version", None)
-        if (
-            version not in READABLE
-            or "generator" not in arrays
-            or set(arrays) - {field.name for field in fields(cls)}
-        ):
+        if version not in READABLE or "generator" not in arrays or set(arrays) - {field.name for field in fields(cls)}:
             raise AdfdError(f"channels file {path} has schema {version}, this program reads {_and(READABLE)}; {remedy}")
         values: dict[str, Any] = {
             key: torch.from_numpy(array) if array.ndim else array.item() for key, array in arrays.items()
