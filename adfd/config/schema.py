@@ -47,9 +47,8 @@ def node(settings: type) -> Any:
     typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
     for item in fields(settings):
         kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
-        assert item.default is REQUIRED or isinstance(item.default, str), (
-            f"{settings.__name__}.{item.name}: numbers are declared in conf/"
-        )
+        bare = item.default is REQUIRED or isinstance(item.default, str)
+        assert bare, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
         typed.append((item.name, kind, field(default=MISSING)))
     made = make_dataclass(f"{settings.__name__}Node", typed)
     made.__module__ = __name__

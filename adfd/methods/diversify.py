@@ -78,7 +78,8 @@ def diversify(
         samples = [Sample(row, output, s, seed=seed) for row, output, s, seed in triples]
         yield from refine(networks, anchors, samples, loss, refinement, on_step, free)
         return
-    assert realignment is not None and acceptance is not None, "both come from configuration"
+    if realignment is None or acceptance is None:
+        raise AdfdError("diversify needs realign and accept together, or neither")
     paths, together = paths_around(networks, anchors, realignment), max(batch_size, refinement.batch_size)
     for first in range(0, len(draws.rows), together):
         chosen = range(first, min(first + together, len(draws.rows)))
@@ -151,9 +152,10 @@ class Starts:
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
         screens = self.acceptance.check and self.acceptance.gender
-        for screened in range(MOST_SCREENED):
-            z = next(latents).to(self.anchors.s)[None]
-            if not screens or same_side(self.networks.channels, self.networks.mapping(z)[0], p_female):
+        screened, z = 0, next(latents).to(self.anchors.s)[None]
+        while screens and not same_side(self.networks.channels, self.networks.mapping(z)[0], p_female):
+            screened, z = screened + 1, next(latents).to(self.anchors.s)[None]
+            if screened == MOST_SCREENED:
                 break
         s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation)[0]
         return Sample(row, self.draws.outputs[i], s, seed=self.draws.seeds[i]), screened

@@ -12,7 +12,7 @@ from torch import Tensor
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.methods.anchors import Anchors
-from adfd.methods.guided import Path, Search, bracket, walk
+from adfd.methods.guided import Moves, Path, Search, bracket, walk
 from adfd.methods.refine import Sample
 from adfd.models.networks import Networks
 
@@ -104,7 +104,8 @@ def realign(
         s = torch.stack([_moved(networks, anchors, samples[i], paths, positions[i] - goals[i]) for i in active])
         rendered = networks.render_read(s, batch_size, age_image)
         elapsed = (time.perf_counter() - started) / len(active)
-        for i, code, img, age, spread in zip(active, s, rendered.img, *_numbers(rendered.age, rendered.spread)):
+        readings = zip(rendered.age.tolist(), rendered.spread.tolist(), strict=True)
+        for i, code, img, (age, spread) in zip(active, s, rendered.img, readings, strict=True):
             known = found.get(i)
             made = Candidate(samples[i].row, samples[i].output, code, img, age, spread, 1, elapsed)
             if known is not None:
@@ -146,11 +147,7 @@ def _moved(networks: Networks, anchors: Anchors, sample: Sample, paths: Paths, y
     return sample.s + networks.conv_mask * paths.shift(sample.row, float(anchors.target_age[sample.row]), years)
 
 
-def _numbers(age: Tensor, spread: Tensor) -> tuple[list[float], list[float]]:
-    return age.tolist(), spread.tolist()
-
-
-def _next(move, age: float, goal: float, evaluations: int, realignment: Realignment) -> float | None:  # type: ignore[no-untyped-def]
+def _next(move: Moves, age: float, goal: float, evaluations: int, realignment: Realignment) -> float | None:
     if not abs(age - goal) >= realignment.tolerance or evaluations > realignment.max_moves:
         return None
     try:

@@ -32,7 +32,7 @@ class Refinement:
     batch_size: int
     """Samples that share a forward pass; more waits for its turn."""
     keep: str
-    """Which step a sample returns: best (lowest loss) | last | last_moved (as published; an earlier one may be better)."""
+    """Which step a sample returns: best (lowest loss) | last | last_moved (as published; not always the best)."""
     views: str = "first"
     """Where the age is read: first (the picture as it is) | turn (another view at each step, in an order of the
     output's own: a picture that reads right in one position alone gains nothing)."""

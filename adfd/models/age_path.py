@@ -12,7 +12,8 @@ from adfd.models.sources import Sources
 class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year, from the age that was estimated on them to the target age.
 
-    Below that age the step is `younger_year`, where the channels file has one: the path bends there. The steps are fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
+    Below that age the step is `younger_year`, where the channels file has one: the path bends there. Both steps are
+    fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
     """
 
     year: Tensor

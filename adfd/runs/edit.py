@@ -282,10 +282,8 @@ class Edit:
         ]
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            missed = ", not reached" if row["reached"] is False else ""
-            heading = f"reads {row['age']:.1f} years{missed}" + (
-                f", {row['reference'][:16]}" if self.references else ""
-            )
+            heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
+            heading += f", {row['reference'][:16]}" if self.references else ""
             tiles.append(Tile(self.run.path / row["image"], heading, detail))
         self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.method_name} at {target_age:g}", tiles)
 
