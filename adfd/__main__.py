@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.config import build, schema
+from adfd.config import build_shared, schema
 from adfd.runs import console, stage
 from adfd.runs.directory import RunDirectory, read_summary
 
@@ -24,14 +24,16 @@ def main(cfg: DictConfig) -> float | None:
 
 def edit(cfg: DictConfig) -> float | None:
     """Edit everybody in `data` at every `target_age`; leave a run directory. Returns the harmonic score."""
-    with RunDirectory(Path(HydraConfig.get().runtime.output_dir), build.identity(cfg)) as run:
-        if build.in_sweep() and build.done(cfg, run):
+    from adfd.config import build_edit
+
+    with RunDirectory(Path(HydraConfig.get().runtime.output_dir), build_shared.identity(cfg)) as run:
+        if build_shared.in_sweep() and build_edit.done(cfg, run):
             log.info("job %s: done already, %d outputs", run.path.name, len(run.rows))
             return read_summary(run.path)["harmonic"]
         if run.rows:
             log.info("job %s: goes on, %d outputs are there", run.path.name, run.count())
-        target_ages = build.target_ages(cfg)
-        summary = build.edit(cfg, run).everybody(target_ages)
+        target_ages = build_edit.target_ages(cfg)
+        summary = build_edit.edit(cfg, run).everybody(target_ages)
         if summary:
             console.show_run(run, summary)
         return summary.get("harmonic")

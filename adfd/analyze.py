@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,12 +14,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build, schema
-from adfd.models.networks import Networks
-from adfd.report import channel_figures, channel_gallery, channel_page
+from adfd.config import build_analyze, build_shared, schema
 from adfd.runs import console, stage
 from adfd.runs.outcome import outcome
-from adfd.stylespace.statistics import Channels
+
+if TYPE_CHECKING:
+    from adfd.models.networks import Networks
+    from adfd.stylespace.statistics import Channels
 
 schema.register()
 log = logging.getLogger(__name__)
@@ -36,12 +37,15 @@ def analyze(cfg: DictConfig) -> None:
     Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
     them. A copy under the generator's name is what `channels=fitted` then means.
     """
+    from adfd.report import channel_figures, channel_gallery, channel_page
+
     run = Path(HydraConfig.get().runtime.output_dir)
     with outcome(run) as told:
-        analysis, gallery, animation = build.analysis(cfg), build.settings(cfg.gallery), build.settings(cfg.animation)
-        networks = build.networks(cfg, channels=analysis.extends)
-        other = build.compared(cfg, networks.name)
-        told.trackers = build.trackers(cfg, run, "analysis")
+        analysis = build_analyze.analysis(cfg)
+        gallery, animation = build_shared.settings(cfg.gallery), build_shared.settings(cfg.animation)
+        networks = build_shared.networks(cfg, channels=analysis.extends)
+        other = build_analyze.compared(cfg, networks.name)
+        told.trackers = build_shared.trackers(cfg, run, "analysis")
         channels = measure(cfg, analysis, networks)
         save(channels, run / "channels.npz")
         channels.write_csv(run / "channels.csv", networks.space)
@@ -61,7 +65,7 @@ def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
     announce(analysis, networks, cfg.seed)
     bar = progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit)
     with bar, logging_redirect_tqdm():
-        channels = analysis(networks, cfg.seed, build.shards(cfg, on_unit=bar.update))
+        channels = analysis(networks, cfg.seed, build_analyze.shards(cfg, on_unit=bar.update))
     return channels
 
 

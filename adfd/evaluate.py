@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,11 +13,11 @@ from omegaconf import DictConfig
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build, schema
-from adfd.evaluation.jobs import Job, latest_rows, make_job, write_aggregate, write_metrics
-from adfd.report import figures, paper_tables
-from adfd.report.run_page import write_report
+from adfd.config import build_evaluate, build_shared, schema
 from adfd.runs import console, stage
+
+if TYPE_CHECKING:
+    from adfd.evaluation.jobs import Job
 
 schema.register()
 
@@ -28,7 +29,10 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure what the rows of the runs do not hold, and write what all of them come to."""
-    build.check_evaluation(cfg)
+    from adfd.evaluation.jobs import write_metrics
+    from adfd.report.run_page import write_report
+
+    build_evaluate.check(cfg)
     output = Path(HydraConfig.get().runtime.output_dir)
     jobs = measure(cfg, output)
     for job in jobs:
@@ -48,8 +52,10 @@ def evaluate(cfg: DictConfig) -> None:
 
 def measure(cfg: DictConfig, output: Path) -> list[Job]:
     """Every run with its rows completed, those of a folder made first."""
-    records = build.records(cfg, output)
-    measuring = [build.measuring(cfg, record) for record in records]
+    from adfd.evaluation.jobs import latest_rows, make_job
+
+    records = build_evaluate.records(cfg, output)
+    measuring = [build_evaluate.measuring(cfg, record) for record in records]
     rows = [latest_rows(record.directory) for record in records]
     pending = [
         (how, record, group)
@@ -58,7 +64,7 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
     ]
     for how, record, group in progress.bar(pending, desc="measure", unit="photo", disable=not pending):
         how.measure(record.directory, group)
-    bootstrap = build.settings(cfg.bootstrap)
+    bootstrap = build_shared.settings(cfg.bootstrap)
     return [
         make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
         for record, how, of_run in zip(records, measuring, rows, strict=True)
@@ -67,13 +73,16 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
 
 def places(cfg: DictConfig, output: Path) -> list[Path]:
     """Where tables and figures go: the evaluation's own directory, and the one that was evaluated, if it is one."""
-    paths = build.run_paths(cfg) if cfg.source == "runs" else []
+    paths = build_evaluate.run_paths(cfg) if cfg.source == "runs" else []
     return list(dict.fromkeys([output, *(path.resolve() for path in paths if len(paths) == 1)]))
 
 
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     """The aggregate, the table of quantities, and where there are several target ages the table of those."""
-    write_aggregate(jobs, folder / "aggregate.json", build.settings(cfg.bootstrap))
+    from adfd.evaluation.jobs import write_aggregate
+    from adfd.report import paper_tables
+
+    write_aggregate(jobs, folder / "aggregate.json", build_shared.settings(cfg.bootstrap))
     paper_tables.write(paper_tables.by_quantity(jobs, cfg.table.columns), jobs, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
         paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
@@ -81,6 +90,8 @@ def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
 
 def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
     """Those of the figures that the jobs are enough for, as files by name."""
+    from adfd.report import figures
+
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
     made["age_accuracy"] = figures.age_accuracy(jobs)
     drawn = dict[str, bytes]()
@@ -100,7 +111,7 @@ def write_figures(drawn: dict[str, bytes], folder: Path) -> None:
 
 def title(cfg: DictConfig) -> str:
     """What was evaluated, by its path."""
-    paths = [cfg.folder.path] if cfg.source == "folder" else build.run_paths(cfg)
+    paths = [cfg.folder.path] if cfg.source == "folder" else build_evaluate.run_paths(cfg)
     return ", ".join(Path(path).name for path in paths)
 
 
@@ -111,6 +122,8 @@ def curves(drawn: dict[str, bytes]) -> dict[str, str]:
 
 def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     """The means on the terminal, and who judged."""
+    from adfd.report import paper_tables
+
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
     titles = ["job", "status", *(column.quantity.title for column in table.columns)]
     rows = []

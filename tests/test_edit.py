@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adfd.config import build
+from adfd.config import build_edit, build_prepare, build_shared
 from adfd.runs import edit
 from adfd.runs.directory import RunDirectory
 from adfd.stylespace.regions import REGIONS
@@ -112,14 +112,14 @@ def test_sweep_leaves_a_table_and_one_contact_sheet(run_stage: Run, capsys: pyte
 
 
 def test_sweep_loads_networks_and_renders_anchors_once(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    build._networks.cache_clear()
-    build._people.cache_clear()
-    build._anchors.cache_clear()
+    build_shared._networks.cache_clear()
+    build_prepare._people.cache_clear()
+    build_edit._anchors.cache_clear()
     run_stage("-m", *FACES, "target_age=70", "loss.aging=1,5,10", "method.n_outputs=1")
-    assert build._networks.cache_info().misses == 1
-    assert build._people.cache_info().misses == 1
-    assert build._anchors.cache_info().misses == 1
-    assert build._anchors.cache_info().hits == 2
+    assert build_shared._networks.cache_info().misses == 1
+    assert build_prepare._people.cache_info().misses == 1
+    assert build_edit._anchors.cache_info().misses == 1
+    assert build_edit._anchors.cache_info().hits == 2
 
 
 def test_failing_job_does_not_stop_the_sweep(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +297,7 @@ def test_fitted_channels_are_those_of_the_last_analysis(run_stage: Run, capfd: p
         run_stage(*FACES, "method=transform", "channels=fitted", directory="early")
     assert "tiny-0.npz does not exist; make one with: python -m adfd.analyze" in capfd.readouterr().err
     run_stage("analysis.n_samples=50", stage="analyze", directory="a")
-    build._networks.cache_clear()
+    build_shared._networks.cache_clear()
     run = run_stage(*FACES, "method=transform", "channels=fitted")
     assert {row["status"] for row in rows_of(run)} == {"ok"}
     with pytest.raises(SystemExit):

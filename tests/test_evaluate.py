@@ -21,7 +21,7 @@ from PIL import Image
 
 from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
-from adfd.config import build
+from adfd.config import build_evaluate, build_shared
 from adfd.evaluation import jobs, measuring
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
@@ -110,7 +110,7 @@ def test_a_second_evaluation_measures_nothing(run_stage: Run, run: Path, monkeyp
     evaluate(run_stage, run)
     first, kept = metrics_of(run), (run / "measurements.jsonl").read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(build, "_networks", lambda *_: pytest.fail("networks were loaded"))
+        patched.setattr(build_shared, "_networks", lambda *_: pytest.fail("networks were loaded"))
         evaluate(run_stage, run, directory="again")
     assert metrics_of(run) == first
     assert (run / "measurements.jsonl").read_bytes() == kept
@@ -205,7 +205,7 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
 ) -> None:
     """The other stack is the tiny one under another name, its ages read 5 years higher."""
     own = metrics_of(evaluate(run_stage, run) and run)
-    loaded = build._networks
+    loaded = build_shared._networks
     names = {"age": "other age", "identity": "random", "gender": "random", "diversity": "random face_features"}
     stack = "adfd.models.load_other"
 
@@ -216,8 +216,10 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
         networks.age.register_forward_hook(lambda *args: args[-1] + 5)
         return networks
 
-    monkeypatch.setattr(build, "_networks", other)
-    monkeypatch.setattr(build, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model))
+    monkeypatch.setattr(build_shared, "_networks", other)
+    monkeypatch.setattr(
+        build_evaluate, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model)
+    )
     evaluate(run_stage, run, "judges=model", f"model._target_={stack}", "cyclic=false", directory="other")
     metrics = metrics_of(run)
     assert metrics["quantities"]["age"]["mean"] == pytest.approx(own["quantities"]["age"]["mean"] + 5, abs=0.5)

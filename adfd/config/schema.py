@@ -1,78 +1,75 @@
 """The typed root schema of every stage: what may be set, of which type. Numbers stand in `conf/`, never here.
 
 Misspelt keys and wrong types are refused while Hydra composes, before any weight is read. Ranges are checked by the
-settings themselves (`LossWeights`, `Refinement`, ...), which `build` makes before it loads a network.
+settings themselves (`LossWeights`, `Refinement`, ...), which the builders make before they load a network.
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+import ast
+from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
-from adfd.analysis.correlation import Correlation
-from adfd.analysis.intervention import Intervention
-from adfd.analysis.nature import Nature
-from adfd.analysis.sensitivity import Sensitivity
 from adfd.config.sweep import job_folder
-from adfd.evaluation.bootstrap import Bootstrap
-from adfd.evaluation.foreign import Folder
-from adfd.faces.prepared import PrepareSettings
-from adfd.methods import diversify, guided
-from adfd.methods.acceptance import Acceptance
-from adfd.methods.objective import LossWeights
-from adfd.methods.realign import Realignment
-from adfd.methods.refine import Refinement
-from adfd.models.views import Views
-from adfd.report.channel_gallery import Gallery
-from adfd.runs.animation import Animation
-from adfd.stylespace.weights import ChannelWeights
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONF = CHECKOUT / "conf"
 
 
 @cache
-def node(settings: type) -> Any:
-    """The config node of a settings class: its fields, typed and without values, and its `_target_`.
+def node(settings: str) -> Any:
+    """The config node of a settings class, `package.module.Class`: its fields, typed and without values, and its
+    `_target_`.
 
-    Assign it to `<settings>Node` in this module: the workers of a sweep find it here by its name.
+    The class is read off its source instead of imported: what it stands beside takes seconds to import, for which
+    neither `--help` nor a misspelt key should wait. Assign the node to `<settings>Node` in this module: the workers of
+    a sweep find it here by its name.
     """
-    hints = get_type_hints(settings)
-    typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
-    for item in fields(settings):
-        kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
-        bare = item.default is REQUIRED or isinstance(item.default, str)
-        assert bare, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
-        typed.append((item.name, kind, field(default=MISSING)))
-    made = make_dataclass(f"{settings.__name__}Node", typed)
+    module, name = settings.rsplit(".", 1)
+    tree = ast.parse((CHECKOUT / module.replace(".", "/")).with_suffix(".py").read_text())
+    (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
+    typed: list[Any] = [("_target_", str, field(default=settings))]
+    for item in found.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            word = isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+            assert item.value is None or word, f"{name}.{item.target.id}: numbers are declared in conf/"
+            typed.append((item.target.id, _kind(ast.unparse(item.annotation), tree), field(default=MISSING)))
+    made = make_dataclass(f"{name}Node", typed)
     made.__module__ = __name__
     return made
 
 
-LossWeightsNode = node(LossWeights)
-RefinementNode = node(Refinement)
-PrepareSettingsNode = node(PrepareSettings)
-ChannelWeightsNode = node(ChannelWeights)
-PerturbationNode = node(diversify.Perturbation)
-PathNode = node(guided.Path)
-SearchNode = node(guided.Search)
-AnimationNode = node(Animation)
-GalleryNode = node(Gallery)
-CorrelationNode = node(Correlation)
-SensitivityNode = node(Sensitivity)
-InterventionNode = node(Intervention)
-ViewsNode = node(Views)
-NatureNode = node(Nature)
-RealignmentNode = node(Realignment)
-AcceptanceNode = node(Acceptance)
-FolderNode = node(Folder)
-BootstrapNode = node(Bootstrap)
+def _kind(annotation: str, tree: ast.Module) -> Any:
+    """The type of a field; the node of a settings class that its module imports."""
+    for item in tree.body:
+        if isinstance(item, ast.ImportFrom) and annotation in [alias.name for alias in item.names]:
+            return Any if item.module == "typing" else node(f"{item.module}.{annotation}")
+    return eval(annotation, {})  # of built-in types, as str | None
+
+
+LossWeightsNode = node("adfd.methods.objective.LossWeights")
+RefinementNode = node("adfd.methods.refine.Refinement")
+PrepareSettingsNode = node("adfd.faces.prepared.PrepareSettings")
+ChannelWeightsNode = node("adfd.stylespace.weights.ChannelWeights")
+PerturbationNode = node("adfd.methods.diversify.Perturbation")
+PathNode = node("adfd.methods.guided.Path")
+SearchNode = node("adfd.methods.guided.Search")
+AnimationNode = node("adfd.runs.animation.Animation")
+GalleryNode = node("adfd.report.channel_gallery.Gallery")
+CorrelationNode = node("adfd.analysis.correlation.Correlation")
+SensitivityNode = node("adfd.analysis.sensitivity.Sensitivity")
+InterventionNode = node("adfd.analysis.intervention.Intervention")
+ViewsNode = node("adfd.models.views.Views")
+NatureNode = node("adfd.analysis.nature.Nature")
+RealignmentNode = node("adfd.methods.realign.Realignment")
+AcceptanceNode = node("adfd.methods.acceptance.Acceptance")
+FolderNode = node("adfd.evaluation.foreign.Folder")
+BootstrapNode = node("adfd.evaluation.bootstrap.Bootstrap")
 
 
 @dataclass

@@ -81,13 +81,22 @@ def diversify(
     if realignment is None or acceptance is None:
         raise AdfdError("diversify needs realign and accept together, or neither")
     paths, together = paths_around(networks, anchors, realignment), max(batch_size, refinement.batch_size)
+    at_start: dict[int, dict[str, float]] = {}
+
+    def note(sample: Sample, step: int, losses: dict[str, float]) -> None:
+        at_start.setdefault(id(sample), losses)
+        on_step(sample, step, losses)
+
+    done: list[Sample] = []  # kept, so that no two have one id
     for first in range(0, len(draws.rows), together):
         chosen = range(first, min(first + together, len(draws.rows)))
         starts = Starts(networks, anchors, draws, perturbation, realignment, acceptance, batch_size, age_image)
         samples = starts.find(chosen, redraws, paths)
+        done += samples
         before = {id(sample): (sample.s, sample.reached) for sample in samples}
-        for sample in refine(networks, anchors, samples, loss, refinement, on_step, free):
-            starts.check_steps(sample, *before[id(sample)])
+        for sample in refine(networks, anchors, samples, loss, refinement, note, free):
+            if starts.fell(sample, *before[id(sample)]):
+                sample.s, sample.losses = before[id(sample)][0], at_start.get(id(sample), {})
             yield sample
 
 
@@ -164,10 +173,10 @@ class Starts:
         reading = (found.s, found.img, found.age, found.spread)
         return judge(self.networks, self.anchors, found.row, *reading, self.acceptance)
 
-    def check_steps(self, sample: Sample, start: Tensor, reached: bool | None) -> None:
-        """Take the steps back where an accepted start was led out of what is accepted."""
+    def fell(self, sample: Sample, start: Tensor, reached: bool | None) -> bool:
+        """Whether the steps led an accepted start out of what is accepted; where they led into it, it is reached."""
         if sample.failure or sample.s is start:
-            return
+            return False
         started = time.perf_counter()
         img, age, spread = self.networks.render_read(sample.s[None], 1, self.age_image)
         reading = (sample.s, img[0], age.item(), spread.item())
@@ -176,11 +185,8 @@ class Starts:
         sample.seconds += time.perf_counter() - started
         steps = {"attempt": "steps", "accepted": verdict.accepted, "reason": verdict.reason}
         sample.candidates.append(steps | _readings(reading[2], reading[3], verdict))
-        if verdict.accepted:
-            sample.reached = True
-        elif reached:
-            sample.s, sample.reached = start, True
-            sample.losses = {}
+        sample.reached = verdict.accepted or bool(reached)
+        return bool(reached) and not verdict.accepted
 
 
 def _record(attempt: int, screened: int, found: Candidate, verdict: Verdict) -> dict[str, Any]:

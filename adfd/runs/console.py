@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from adfd.basics.files import Row
-from adfd.faces.prepared import PreparedFace
-from adfd.runs.directory import RunDirectory
-from adfd.stylespace.layout import StyleSpace
-from adfd.stylespace.statistics import Channels
+
+if TYPE_CHECKING:
+    from adfd.faces.prepared import PreparedFace
+    from adfd.runs.directory import RunDirectory
+    from adfd.stylespace.layout import StyleSpace
+    from adfd.stylespace.statistics import Channels
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

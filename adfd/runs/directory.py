@@ -17,17 +17,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from adfd.basics.errors import OccupiedError
 from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
-from adfd.basics.harmonic import harmonic_score
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ class RunDirectory:
             np.savez_compressed(stream, s=s.cpu().float().numpy())
 
     def load_latent(self, name: str) -> Tensor:
+        import torch
+
         with np.load(self.path / f"latents/{name}.npz") as file:
             return torch.from_numpy(file["s"])
 
@@ -150,7 +154,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def to_pil(img: Tensor) -> Image.Image:
     """Image `[3, H, W]` in [-1, 1] to 8-bit RGB."""
-    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
@@ -182,4 +186,17 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
 
 
 def _harmonic(age_error: float, id_similarity: float) -> float:
+    import torch
+
+    from adfd.basics.harmonic import harmonic_score
+
     return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()
+
+
+def link_wandb(directory: Path) -> None:
+    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    for run in directory.glob("*/wandb/*run-*"):
+        link = directory / "wandb" / run.name
+        link.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(os.path.relpath(run, link.parent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import time
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd.basics import progress
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, describe, disk_full
 from adfd.basics.files import Row, atomic
 from adfd.basics.pooling import pool
 from adfd.basics.seeding import draw, output_seed
@@ -45,8 +44,8 @@ class Edit:
 
     networks: Networks
     people: People
-    anchors: Callable[[slice, float], Anchors]
-    """Anchors of some of the people at a target age."""
+    anchors: Callable[[int, int, float], Anchors]
+    """Anchors of the people from one index to before another, at a target age."""
     method: Method
     method_name: str
     n_outputs: int
@@ -103,7 +102,7 @@ class Edit:
             log.info("age %g: %d outputs are there from an earlier start", target_age, skipped)
         try:
             if wanted:
-                self._make(self.anchors(rows, target_age), wanted, target_age)
+                self._make(self.anchors(rows.start, rows.stop, target_age), wanted, target_age)
         except Exception as error:
             if disk_full(error):
                 raise  # nothing more can be written, not even this failure
@@ -367,14 +366,3 @@ def state(shown: list[dict[str, float]]) -> str:
     loss = mean([losses.get("loss") for losses in shown])
     ages = " ".join(f"{losses['age']:.0f}" for losses in shown[:6])
     return (f"loss {loss:.4f}, " if loss is not None else "") + f"ages {ages}"
-
-
-def disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line; a user's mistake needs no name."""
-    if isinstance(error, AdfdError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

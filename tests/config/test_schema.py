@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
-from adfd.config import build, schema
+from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
 
 schema.register()
+READ = [name for name, made in vars(schema).items() if str(getattr(made, "_target_", "")).startswith("adfd.")]
 GROUPS = (
     "method",
     "loss",
     "refine",
+    "views",
     "search",
     "model",
     "data",
@@ -53,27 +58,27 @@ def test_every_option_composes_and_builds(group: str, option: str) -> None:
     photos = ["data.path=photos"]
     needed = {"folder": photos, "gpu": photos, "reference_mixing": ["method.references=photos"]}
     cfg = composed(f"{group}={option}", *(needed.get(option.split("/")[-1], []) if group != "hardware" else []))
-    build.plain(cfg)
-    build.check(cfg)
-    assert build.target_ages(cfg)
-    n_outputs, method = build.method(cfg)
+    build_shared.plain(cfg)
+    build_edit.check(cfg)
+    assert build_edit.target_ages(cfg)
+    n_outputs, method = build_edit.method(cfg)
     assert n_outputs >= 1
     assert callable(method)
     for node in (cfg.loss, cfg.refine, cfg.prepare, cfg.animation):
-        build.settings(node)
+        build_shared.settings(node)
 
 
 @pytest.mark.parametrize("stage", ["prepare", "analyze", "evaluate"])
 def test_other_stages_compose(stage: str) -> None:
     needed = {"evaluate": ["runs=outputs", "folder.path=pictures"]}
     cfg = composed(*needed.get(stage, []), stage=stage)
-    build.plain(cfg)
+    build_shared.plain(cfg)
     if stage == "analyze":
-        assert callable(build.analysis(cfg))
+        assert callable(build_analyze.analysis(cfg))
     if stage == "evaluate":
-        build.check_evaluation(cfg)
+        build_evaluate.check(cfg)
         for node in (cfg.bootstrap, cfg.folder, cfg.prepare):
-            build.settings(node)
+            build_shared.settings(node)
 
 
 @pytest.mark.parametrize("override", ["run=a", "table.colums=[]", "folder.sorces=a", "cyclic=perhaps", "batch_size=x"])
@@ -84,15 +89,15 @@ def test_typos_in_evaluate_fail_while_composing(override: str) -> None:
 
 @pytest.mark.parametrize("name", ["correlation", "sensitivity", "intervention"])
 def test_every_analysis_composes_and_builds(name: str) -> None:
-    assert callable(build.analysis(composed(f"analysis={name}", stage="analyze")))
+    assert callable(build_analyze.analysis(composed(f"analysis={name}", stage="analyze")))
     with pytest.raises(HydraException):
         composed(f"analysis={name}", "analysis.n_smaples=3", stage="analyze")
 
 
 def test_the_published_weights() -> None:
-    loss = build.settings(composed().loss)
+    loss = build_shared.settings(composed().loss)
     assert (loss.aging, loss.id, loss.l2, loss.perceptual, loss.gender) == (5, 0.1, 0.01, 0.01, 0)
-    published = build.settings(composed("refine=published").refine)
+    published = build_shared.settings(composed("refine=published").refine)
     assert (published.lr, published.max_steps, published.patience, published.min_delta) == (0.01, 10000, 7, 1e-4)
 
 
@@ -156,25 +161,25 @@ def test_impossible_values_are_one_line_naming_the_key(overrides: list[str], mes
 
 def check_settings(cfg: DictConfig) -> None:
     """All that the edit stage does before it reads weights."""
-    build.plain(cfg)
-    build.check(cfg)
-    build.target_ages(cfg)
-    build.method(cfg)
-    build.settings(cfg.prepare)
-    build.animation(cfg)
+    build_shared.plain(cfg)
+    build_edit.check(cfg)
+    build_edit.target_ages(cfg)
+    build_edit.method(cfg)
+    build_shared.settings(cfg.prepare)
+    build_edit.animation(cfg)
 
 
 def test_impossible_values_are_refused_before_weights_are_read(
     run_stage: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(build, "_networks", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(build_shared, "_networks", lambda *_: pytest.fail("weights were read"))
     with caplog.at_level(logging.INFO), pytest.raises(SystemExit):
         run_stage("data=faces", "loss.aging=-1")  # type: ignore[operator]
 
 
 def test_named_ages_yield_to_the_command_line() -> None:
-    assert build.target_ages(composed("ages=senior")) == [60, 70, 80]
-    assert build.target_ages(composed("ages=senior", "target_age=33")) == [33]
+    assert build_edit.target_ages(composed("ages=senior")) == [60, 70, 80]
+    assert build_edit.target_ages(composed("ages=senior", "target_age=33")) == [33]
 
 
 def test_conf_lies_in_the_checkout() -> None:
@@ -184,15 +189,15 @@ def test_conf_lies_in_the_checkout() -> None:
 def test_reference_compat_restores_the_published_run_and_yields_to_the_command_line() -> None:
     def deviations(*overrides: str) -> tuple:
         cfg = composed("model=sam", *overrides)
-        build.plain(cfg)
-        refine = build.settings(cfg.refine)
+        build_shared.plain(cfg)
+        refine = build_shared.settings(cfg.refine)
         return (
             (cfg.age_image, cfg.model.start, cfg.method.anchor, cfg.method.perturbation.center, cfg.search.kind),
             (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
         )
 
-    ours = ("pooled", "encoded", "transform", True, "bracket"), ("best", 0.05, 40, 7, 1e-4)
-    published = ("full", "average", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
+    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 8, 7, 1e-4)
+    published = ("full", "checkpoint", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
     assert deviations() == ours
     assert deviations("reference_compat=true") == published
     assert deviations("reference_compat=true", "refine=published", "search=published") == published
@@ -208,16 +213,28 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
 def test_only_the_published_run_draws_in_full_what_it_pools() -> None:
     assert composed("model=mobile").model.low_pass
     assert not composed("model=mobile", "reference_compat=true").model.low_pass
-    assert not build.networks(composed("model=tiny", "hardware=cpu", "model.low_pass=false")).low_pass
+    assert not build_shared.networks(composed("model=tiny", "hardware=cpu", "model.low_pass=false")).low_pass
 
 
 @pytest.mark.parametrize("stage", ["edit", "prepare", "analyze", "evaluate"])
 @pytest.mark.parametrize("model", ["mobile", "tiny", "sam", "stylegan2"])
 def test_every_model_composes_in_every_stage_with_keys_of_its_own(stage: str, model: str) -> None:
     cfg = composed(f"model={model}", stage=stage)
-    assert build.plain(cfg.model)["channels"] == (None if model in ("sam", "stylegan2") else cfg.model.channels)
+    assert build_shared.plain(cfg.model)["channels"] == (None if model in ("sam", "stylegan2") else cfg.model.channels)
     with pytest.raises(HydraException):
         composed(f"model={model}", "model.sma=PATH", stage=stage)
     if model != "sam":
         with pytest.raises(HydraException):
             composed(f"model={model}", "model.sam=PATH", stage=stage)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_node_that_is_read_off_the_source_has_the_fields_of_its_class(name: str) -> None:
+    made = getattr(schema, name)
+    settings = get_class(made._target_)
+    hints, typed = get_type_hints(settings), {field.name: field.type for field in fields(made)}
+    assert list(typed) == ["_target_", *(field.name for field in fields(settings))]
+    for field in fields(settings):
+        kind = typed[field.name]
+        target = getattr(kind, "_target_", None)
+        assert (get_class(target) if target else kind) == hints[field.name]

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from adfd.basics.files import lock, read_rows
-from adfd.config import build, schema
+from adfd.config import build_edit, build_prepare, schema
 from adfd.runs import edit
 from tests.conftest import rows_of
 from tests.test_edit import comparable
@@ -117,8 +117,8 @@ def test_repeated_it_loads_nothing_and_leaves_all_as_it_is(run_stage: Run, monke
         for path in sweep.glob(pattern)
     }
     before = outcome(sweep)
-    monkeypatch.setattr(build, "networks", lambda *_: pytest.fail("networks were asked for"))
-    monkeypatch.setattr(build, "people", lambda *_: pytest.fail("photos were asked for"))
+    monkeypatch.setattr(build_edit, "networks", lambda *_: pytest.fail("networks were asked for"))
+    monkeypatch.setattr(build_edit, "people", lambda *_: pytest.fail("photos were asked for"))
     run_stage(*overrides, RESUME)
     assert outcome(sweep) == before
     assert {path: path.read_bytes() for path in files} == files
@@ -153,7 +153,7 @@ def test_a_new_photo_is_not_taken_for_done(run_stage: Run, photos: Path) -> None
     overrides += ("prepare.steps=3", "prepare.size=256")
     sweep = run_stage(*overrides, "target_age=20")
     Image.new("RGB", (256, 256), "grey").save(photos / "c.png")
-    build._people.cache_clear()  # as in another process
+    build_prepare._people.cache_clear()  # as in another process
     run_stage(*overrides, "target_age=20", RESUME)
     assert [row["photo"] for row in rows_of(sweep / "0")] == ["a", "a", "b", "b", "c", "c"]
 

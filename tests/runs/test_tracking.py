@@ -123,6 +123,28 @@ def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
     assert said.count(f"run-{ids['1'].pop()}.wandb") == 1
 
 
+def test_a_sweep_keeps_links_to_its_runs_for_the_terminal(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    sweep = run_stage(
+        "-m", "data=faces", "data.seeds=[1]", "refine.max_steps=2", "target_age=20,70", "n_outputs=1",
+        "logger=wandb", "logger.mode=offline",
+    )  # fmt: skip
+    assert f"in this terminal: wandb leet {sweep}/wandb" in capsys.readouterr().out.splitlines()
+    links = {link.resolve().parents[1].name: link for link in (sweep / "wandb").iterdir()}
+    assert sorted(links) == ["0", "1"]
+    for job, link in links.items():
+        assert not link.readlink().is_absolute()  # the sweep may be moved
+        (file,) = link.glob("run-*.wandb")
+        records(file)
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(link)]
+        said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        on_disk = json.loads((sweep / job / "summary.json").read_text())
+        for key in ("age_error", "id_similarity_source", "harmonic", "outputs"):
+            assert float(said["summary"][key]) == pytest.approx(on_disk[key])
+
+
 def test_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdfdError, match=r"logger\.mode must be one of online, offline, disabled, got live"):
         WandbTracker(

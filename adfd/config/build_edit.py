@@ -1,0 +1,153 @@
+"""The main job from its config."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from adfd.basics.errors import AdfdError
+from adfd.config.build_prepare import people, references
+from adfd.config.build_shared import check_logger, fabric, networks, plain, settings, trackers
+from adfd.faces.photos import find_photos
+from adfd.faces.prepared import write_table
+from adfd.methods.anchors import Anchors, transformed_anchors
+from adfd.methods.guided import Path as AgePath
+from adfd.methods.guided import Search, guided_anchors
+from adfd.methods.reference_mixing import check_strength, checked_layers, sams_layers
+from adfd.models.networks import REMEDY, Networks
+from adfd.models.sources import Sources
+from adfd.runs.animation import Animation
+from adfd.runs.directory import RunDirectory, read_summary
+from adfd.runs.edit import Edit
+
+log = logging.getLogger(__name__)
+
+
+def done(cfg: DictConfig, run: RunDirectory) -> bool:
+    """Whether an earlier start finished all outputs, of all photos that are there now. Nothing is loaded for that."""
+    summary = read_summary(run.path)
+    if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
+        return False
+    folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
+    for table, folder in folders.items():
+        seen = {record["photo"] for file in run.path.glob(table) for record in csv.DictReader(file.open())}
+        with suppress(AdfdError):  # photos that are gone by now were done with
+            if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
+                return False
+    return True
+
+
+def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
+    """The main job. All settings are made, and so checked, before a network is loaded."""
+    check(cfg)
+    n_outputs, function = method(cfg)
+    path, search = settings(cfg.path), settings(cfg.search)
+    moving = animation(cfg)
+    settings(cfg.prepare)
+    if "references" in cfg.method:
+        find_photos(Path(plain(cfg)["method"]["references"]))  # what is missing shows before minutes of inversion
+    if (ranks := fabric(cfg)).is_global_zero:
+        run.hold()
+    stack = networks(cfg)
+    if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
+        raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
+    if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
+        log.info("the channels file is without analysis=nature: styles are not screened, natural spread is unknown")
+    persons = people(cfg)
+    write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
+    others = references(cfg)
+    if others:
+        write_table(others.faces, run.path / "references.csv")
+        layers = cfg.method.layers if cfg.method.layers is not None else sams_layers(stack.space)
+        function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
+        n_outputs = len(others.sources)
+    guidance = (path, search) if cfg.method.get("anchor") == "guided" else None
+    return Edit(
+        networks=stack,
+        people=persons,
+        anchors=partial(_anchors, stack, persons.sources, guidance, cfg.render_batch_size, cfg.age_image),
+        method=function,
+        method_name=HydraConfig.get().runtime.choices["method"],
+        n_outputs=n_outputs,
+        seed=cfg.seed,
+        run=run,
+        trackers=trackers(cfg, run.path, "method"),
+        photos_per_batch=cfg.photos_per_batch,
+        every_n_steps=cfg.logger.every_n_steps,
+        precision=ranks.autocast,
+        wait_for_ranks=ranks.barrier,
+        first_rank=ranks.is_global_zero,
+        animation=moving,
+        references=others.sources.names if others else (),
+    )
+
+
+@lru_cache(maxsize=64)
+def _anchors(
+    stack: Networks,
+    sources: Sources,
+    guidance: tuple[AgePath, Search] | None,
+    batch_size: int,
+    age_image: str,
+    first: int,
+    stop: int,
+    age: float,
+) -> Anchors:
+    """Anchors of `sources[first:stop]` at an age, guided along the age path where `guidance` says how."""
+    anchors = transformed_anchors(stack, sources[first:stop], age, batch_size, age_image)
+    return guided_anchors(stack, anchors, *guidance, batch_size, age_image) if guidance else anchors
+
+
+def method(cfg: DictConfig) -> tuple[int, Callable]:
+    """Outputs per photo, and the method as a function of (networks, anchors, z, on_step)."""
+    n_outputs = cfg.method.get("n_outputs", 1)
+    if n_outputs < 1:
+        raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
+    if (anchor := cfg.method.get("anchor", "transform")) not in ("guided", "transform"):
+        raise AdfdError(f"method.anchor must be guided or transform, got {anchor}")
+    if "strength" in cfg.method:
+        check_strength(cfg.method.strength)
+    made_here = ("n_outputs", "anchor", "references", "layers")
+    return n_outputs, settings({key: value for key, value in plain(cfg)["method"].items() if key not in made_here})
+
+
+def animation(cfg: DictConfig) -> Animation:
+    """How the outputs of a photo become moving pictures. Raises AdfdError where there is only one target age."""
+    made: Animation = settings(cfg.animation)
+    if made.formats and len(ages := target_ages(cfg)) < 2:
+        raise AdfdError(f"animation needs at least two target ages, target_age is {ages[0]:g}; set target_age=[20,70]")
+    return made
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
+    for key in ("photos_per_batch", "render_batch_size"):
+        if cfg[key] < 1:
+            raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
+    check_logger(cfg)
+    if cfg.age_image not in ("pooled", "full"):
+        raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
+    if cfg.data.kind not in ("folder", "faces", "portrait"):
+        raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
+
+
+def target_ages(cfg: DictConfig) -> list[float]:
+    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
+    values = plain(cfg)["target_age"]
+    values = values if isinstance(values, list) else [values]
+    youngest, oldest = cfg.model.age_range
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise AdfdError(f"target_age must be a number of years or a list of them, got {value!r}")
+        if not youngest <= value <= oldest:
+            raise AdfdError(f"target_age must lie in the age estimator's {youngest:g}..{oldest:g} years, got {value:g}")
+    if not values:
+        raise AdfdError("target_age is an empty list; give at least one age")
+    return list(dict.fromkeys(float(value) for value in values))

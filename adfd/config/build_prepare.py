@@ -1,0 +1,47 @@
+"""The faces that a config asks for, prepared once in a process."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from adfd.config.build_shared import fabric, networks, plain, settings
+from adfd.faces.people import People, photographed_people, portrait, synthetic_people
+from adfd.faces.photos import find_photos
+from adfd.models.networks import Networks
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+def people(cfg: DictConfig) -> People:
+    """Whom to edit: photos aligned and inverted, or synthetic persons; made once in a process, this rank's share."""
+    chosen = plain(cfg)
+    parts = {key: chosen[key] for key in ("data", "prepare", "model", "paths")}
+    settings(cfg.prepare)
+    return _people(json.dumps(parts, sort_keys=True), networks(cfg), fabric(cfg))
+
+
+def references(cfg: DictConfig) -> People | None:
+    """The people whose layers a method mixes in, all of them on every rank; None where it mixes none."""
+    if "references" not in cfg.method:
+        return None
+    parts = {key: plain(cfg)[key] for key in ("prepare", "model", "paths")}
+    parts["data"] = {"kind": "folder", "path": cfg.method.references}
+    return _people(json.dumps(parts, sort_keys=True), networks(cfg), None)
+
+
+@cache
+def _people(chosen: str, made: Networks, ranks: Fabric | None) -> People:
+    parts = json.loads(chosen)
+    share = slice(ranks.global_rank, None, ranks.world_size) if ranks else slice(None)
+    data = parts["data"]
+    if data["kind"] == "faces":
+        return synthetic_people(made, data["seeds"][share], data["psi"])
+    cache = Path(parts["paths"]["prepared_dir"])
+    photos = [portrait(cache)] if data["kind"] == "portrait" else find_photos(Path(data["path"]))
+    return photographed_people(made, photos, settings(parts["prepare"]), cache, share)

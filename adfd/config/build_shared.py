@@ -1,0 +1,144 @@
+"""What the stages' builders share: settings, device, networks, trackers, and which keys identify a run.
+
+What is constant over the jobs of a sweep is built once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_class, get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from adfd.basics.allocator import keep_freed_memory
+from adfd.basics.errors import AdfdError
+from adfd.runs import tracking
+from adfd.runs.directory import config_hash, link_wandb
+
+if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
+    from lightning.fabric import Fabric
+
+    from adfd.models.networks import Networks
+
+log = logging.getLogger(__name__)
+
+VIEWS = ("logger", "paths", "sweep")
+"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs."""
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain containers, resolved. Raises AdfdError naming the first key without a value."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except Exception as error:
+        key = getattr(error, "full_key", None)
+        raise AdfdError(f"{key} has no value; set it with {key}=...") from error
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """What the results of a run depend on. Raises AdfdError naming the first key without a value."""
+    return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
+
+
+def in_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def settings(node: Any) -> Any:
+    """An instance from a config node, with the settings' own message where a value is impossible."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, AdfdError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+def fabric(cfg: DictConfig) -> Fabric:
+    """Device, precision and ranks, launched."""
+    return _fabric(json.dumps(plain(cfg.hardware), sort_keys=True))
+
+
+@cache
+def _fabric(hardware: str) -> Fabric:
+    node = json.loads(hardware)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    try:
+        made: Fabric = get_class(node.pop("_target_"))(**node)
+        made.launch()
+    except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of them
+        raise AdfdError(f"hardware cannot be used here ({error}); try hardware=cpu") from error
+    if made.device.type == "cpu":
+        keep_freed_memory()
+    return made
+
+
+def networks(cfg: DictConfig, channels: bool = True) -> Networks:
+    """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
+    model = plain(cfg.model)
+    target = model.pop("_target_")
+    chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
+    chosen |= {} if channels else {"channels": None}
+    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
+    views = OmegaConf.select(cfg, "views")
+    return made if views is None else _asked(made, json.dumps(OmegaConf.to_container(views, resolve=True)))
+
+
+@cache
+def _asked(made: Networks, views: str) -> Networks:
+    return made.asked(settings(json.loads(views)))
+
+
+@cache
+def _networks(target: str, settings: str, made: Fabric) -> Networks:
+    log.info("loading %s", target)
+    return made.to_device(get_method(target)(**json.loads(settings)))
+
+
+def check_logger(cfg: DictConfig) -> None:
+    """Refuse impossible values of `logger`. Raises AdfdError naming the key, the value and what is allowed."""
+    if cfg.logger.every_n_steps < 1:
+        raise AdfdError(f"logger.every_n_steps must be at least 1, got {cfg.logger.every_n_steps}")
+    if cfg.logger.mode not in tracking.MODES:
+        raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
+
+
+def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`."""
+    hydra, made = HydraConfig.get(), list[tracking.Tracker]()
+    if fabric(cfg).global_rank > 0:
+        return made
+    if cfg.logger.csv:
+        made.append(tracking.CsvTracker(directory))
+    if cfg.logger.wandb:
+        own = config_hash(identity(cfg))
+        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
+        said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
+        made.append(
+            tracking.WandbTracker(
+                directory,
+                plain(cfg) | {"config_hash": own, "sweep_id": sweep_id},
+                id=config_hash({"config": own, "directory": str(directory)}),
+                name=",".join(said) or hydra.runtime.choices[group],
+                group=sweep_id,
+                job_type=hydra.runtime.choices[group],
+                **{
+                    key: value
+                    for key, value in plain(cfg.logger).items()
+                    if key in ("project", "entity", "mode", "tags")
+                },
+            )
+        )
+        if in_sweep():
+            link_wandb(Path(hydra.sweep.dir))
+    return made
