@@ -87,9 +87,16 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
     model = plain(cfg.model)
     target = model.pop("_target_")
-    settings = {key: value for key, value in model.items() if key not in ("age_range", "anchor")}
-    settings |= {} if channels else {"channels": None}
-    return _networks(target, json.dumps(settings, sort_keys=True), fabric(cfg))
+    chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
+    chosen |= {} if channels else {"channels": None}
+    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
+    views = OmegaConf.select(cfg, "views")
+    return made if views is None else _asked(made, json.dumps(OmegaConf.to_container(views, resolve=True)))
+
+
+@cache
+def _asked(made: Networks, views: str) -> Networks:
+    return made.asked(settings(json.loads(views)))
 
 
 @cache

@@ -1,6 +1,7 @@
 """The run directory: everything a run leaves behind, written so that a killed run stays readable.
 
 results.jsonl   one row per output, appended as it finishes
+candidates.jsonl  what was drawn for every output: readings, and the reason where a draw fell
 steps.jsonl     losses and ages during refinement, every n steps
 photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
@@ -73,11 +74,11 @@ class RunDirectory:
         self._lock = lock(self.path / ".lock")
         self.reload()
         self.save_summary({"status": "running"})
-        file = self.path / "steps.jsonl"
-        steps = read_rows(file)
-        if len(kept := [step for step in steps if self.done(*row_key(step))]) < len(steps):
-            with atomic(file) as stream:
-                stream.writelines(json_line(step) for step in kept)
+        for file in (self.path / "steps.jsonl", self.path / "candidates.jsonl"):
+            lines = read_rows(file)
+            if len(kept := [line for line in lines if self.done(*row_key(line))]) < len(lines):
+                with atomic(file) as stream:
+                    stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
         """Take in what lies in `results.jsonl`."""
@@ -104,6 +105,9 @@ class RunDirectory:
 
     def append_step(self, step: Row) -> None:
         append_line(self.path / "steps.jsonl", step)
+
+    def append_candidate(self, candidate: Row) -> None:
+        append_line(self.path / "candidates.jsonl", candidate)
 
     def save_image(self, name: str, img: Tensor) -> str:
         """Write an image `[3, H, W]` in [-1, 1] as PNG; returns its path within the run directory."""
@@ -169,6 +173,7 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
         "status": status,
         "outputs": len(ok),
         "failures": len(rows) - len(ok),
+        "not_reached": sum(row.get("reached") is False for row in ok),
         "age_error": age_error,
         "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
         "id_similarity_source": id_similarity,
