@@ -229,6 +229,7 @@ class EvaluateConfig:
     hardware: HardwareNode = MISSING
     source: str = MISSING
     runs: Any = MISSING
+    trust: list[str] = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
     batch_size: int = MISSING

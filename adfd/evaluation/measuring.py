@@ -61,6 +61,9 @@ class Measuring:
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
             return
+        except (OSError, ValueError, KeyError, Image.DecompressionBombError) as error:  # what broken files come to
+            log.warning("not measured: a file of %s cannot be read (%s)", group[0]["photo"], error)
+            return
         end_line(directory / FILE)
         for row, measured in zip(group, values, strict=True):
             where = {key: row[key] for key in ("photo", "target_age", "output")}
@@ -84,7 +87,7 @@ class Measuring:
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
         for line in read_rows(directory / FILE):
-            if line["judges"] == self.names:
+            if line.get("judges") == self.names and {"photo", "target_age", "output", "of"} <= line.keys():
                 earlier = known.get(row_key(line), {})
                 known[row_key(line)] = (earlier if earlier.get("of") == line["of"] else {}) | line
         return known
@@ -143,7 +146,7 @@ class Measuring:
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
             return {}
-        s = torch.stack([torch.from_numpy(np.load(path)["s"]) for path in codes]).to(stack.device)
+        s = torch.stack([torch.from_numpy(np.load(path, allow_pickle=False)["s"]) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)
         back = self._each(judges.embed, stack.render(s, self.batch_size))
