@@ -37,7 +37,11 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
         return False
     folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
     for table, folder in folders.items():
-        seen = {record["photo"] for file in run.path.glob(table) for record in csv.DictReader(file.open())}
+        seen = {
+            record["photo"]
+            for file in run.path.glob(table)
+            for record in csv.DictReader(file.open(encoding="utf-8", newline=""))
+        }
         with suppress(AdfdError):  # photos that are gone by now were done with
             if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
                 return False

@@ -47,6 +47,18 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
 
 
+def told(cfg: DictConfig) -> dict[str, Any]:
+    """What a run directory keeps of its run, so that nothing need be resolved to read it."""
+    hydra = HydraConfig.get()
+    return {
+        "stage": hydra.job.name,
+        "method": hydra.runtime.choices.get("method"),
+        "experiment": hydra.runtime.choices.get("experiment"),
+        "overrides": list(hydra.overrides.task),
+        "config": plain(cfg),
+    }
+
+
 def in_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -125,7 +137,7 @@ def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> l
         made.append(tracking.CsvTracker(directory))
     if cfg.logger.wandb:
         own = config_hash(identity(cfg))
-        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
+        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text(encoding="utf-8") if in_sweep() else None
         said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
         made.append(
             tracking.WandbTracker(

@@ -254,6 +254,7 @@ class EvaluateConfig:
     hardware: HardwareNode = MISSING
     source: str = MISSING
     runs: Any = MISSING
+    trust: list[str] = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
     independent: bool = MISSING

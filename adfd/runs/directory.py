@@ -9,6 +9,7 @@ latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
+config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads
 config_hash     whose folder this is: a hash of all that the results depend on
 """
 
@@ -33,30 +34,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CONFIG = "config.json"
+
 
 class RunDirectory:
     """One run's folder. `config` is what its results depend on; a folder belongs to one configuration for good.
 
+    `told` is what `config.json` keeps of the run. A folder that is refused is left as it was.
+
     In a `with` statement, what `hold` took is let go at the end.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], told: dict[str, Any] | None = None) -> None:
         self.path = path
         self.id = config_hash(config)
-        for folder in ("images", "latents", "sheets"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
         self._claim()
+        for folder in ("images", "latents", "sheets"):
+            (path / folder).mkdir(exist_ok=True)
+        if told and not (path / CONFIG).exists():  # other ranks are asked for in other words
+            with atomic(path / CONFIG) as stream:
+                stream.write(json.dumps(finite(told), indent=2).encode())
         end_line(path / "results.jsonl")
         self.reload()
         self._lock: IO[str] | None = None
 
     def _claim(self) -> None:
         """Mark the folder as this configuration's. Raises OccupiedError where another one's results lie in it."""
-        mark = self.path / "config_hash"
-        owner = mark.read_text() if mark.exists() else ""
-        if owner not in ("", self.id):  # empty where a kill came between
-            raise OccupiedError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
-        mark.write_text(self.id)
+        check_owner(self.path, self.id)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "config_hash").write_text(self.id, encoding="utf-8")
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -126,7 +132,7 @@ class RunDirectory:
     def load_latent(self, name: str) -> Tensor:
         import torch
 
-        with np.load(self.path / f"latents/{name}.npz") as file:
+        with np.load(self.path / f"latents/{name}.npz", allow_pickle=False) as file:
             return torch.from_numpy(file["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
@@ -141,7 +147,15 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> None:
 def read_summary(directory: Path) -> dict[str, Any]:
     """A run's `summary.json`; empty where there is none."""
     file = directory / "summary.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def check_owner(directory: Path, own: str) -> None:
+    """Raise OccupiedError where a folder is of a configuration with another hash than this one."""
+    mark = directory / "config_hash"
+    owner = mark.read_text(encoding="utf-8") if mark.exists() else ""
+    if owner not in ("", own):  # empty where a kill came between
+        raise OccupiedError(f"{directory} holds results of another configuration; choose another hydra.run.dir")
 
 
 def row_key(row: Row) -> tuple[str, float, int]:

@@ -170,7 +170,7 @@ class Channels:
         table = csv.writer(text)
         table.writerow(columns)
         table.writerows(zip(*columns.values(), strict=True))
-        path.write_text(text.getvalue())
+        path.write_text(text.getvalue(), encoding="utf-8")
 
     def columns(self, space: StyleSpace) -> dict[str, list[Any] | None]:
         """The statistics `[C]` as columns of a table, with each channel's place; None for what was not measured."""
