@@ -1,4 +1,6 @@
-"""The exceptions that mean: the user can mend this, and the message says how."""
+"""The exceptions that mean: the user can mend this, and the message says how; and what others come down to."""
+
+import errno
 
 
 class AdfdError(Exception):
@@ -11,3 +13,14 @@ class AdfdError(Exception):
 
 class OccupiedError(AdfdError):
     """A folder is other work's: nothing may be written there, not even this failure."""
+
+
+def disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line of at most 500 characters; a user's mistake needs no name."""
+    if isinstance(error, AdfdError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adfd.basics.errors import describe
 from adfd.basics.files import Row
 from adfd.runs.directory import write_summary
-from adfd.runs.edit import describe
 from adfd.runs.tracking import Tracker
 
 

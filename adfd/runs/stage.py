@@ -17,9 +17,8 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adfd.basics.errors import AdfdError, OccupiedError
+from adfd.basics.errors import AdfdError, OccupiedError, describe
 from adfd.runs.directory import read_summary, write_summary
-from adfd.runs.edit import describe
 
 log = logging.getLogger(__name__)
 

@@ -208,7 +208,7 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
 def test_only_the_published_run_draws_in_full_what_it_pools() -> None:
     assert composed("model=mobile").model.low_pass
     assert not composed("model=mobile", "reference_compat=true").model.low_pass
-    assert not build.networks(composed("model=tiny", "hardware=cpu", "model.low_pass=false")).low_pass
+    assert not build_shared.networks(composed("model=tiny", "hardware=cpu", "model.low_pass=false")).low_pass
 
 
 @pytest.mark.parametrize("stage", ["edit", "prepare", "analyze", "evaluate"])
