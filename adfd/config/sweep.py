@@ -200,7 +200,8 @@ def begin(directory: Path, resume: bool | None) -> None:
     if jobs:
         states = Counter(job["status"] for job in jobs)
         print(
-            f"sweep {mark.read_text(encoding='utf-8')} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}"
+            f"sweep {mark.read_text(encoding='utf-8')} goes on: "
+            f"{', '.join(f'{n} {status}' for status, n in states.items())}"
         )
 
 
