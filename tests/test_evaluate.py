@@ -21,12 +21,13 @@ from PIL import Image
 
 from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
-from adfd.config import build_evaluate, build_shared
+from adfd.config import build_shared
 from adfd.evaluation import jobs, measuring
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
 from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
 from adfd.faces.photos import as_img
+from adfd.models import judges
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
@@ -219,7 +220,7 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
 
     monkeypatch.setattr(build_shared, "_networks", other)
     monkeypatch.setattr(
-        build_evaluate, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model)
+        judges, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model)
     )
     evaluate(run_stage, run, "judges=model", f"model._target_={stack}", "cyclic=false", directory="other")
     metrics = metrics_of(run)
