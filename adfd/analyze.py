@@ -45,9 +45,11 @@ def analyze(cfg: DictConfig) -> None:
         gallery, animation = build_shared.settings(cfg.gallery), build_shared.settings(cfg.animation)
         networks = build_shared.networks(cfg, channels=analysis.extends)
         other = build_analyze.compared(cfg, networks.name)
-        told.trackers = build_shared.trackers(cfg, run, "analysis")
+        told.trackers = build_shared.trackers(cfg, run, "analysis", networks)
         channels = measure(cfg, analysis, networks)
         save(channels, run / "channels.npz")
+        for tracker in told.trackers:
+            tracker.channels(networks.name, run / "channels.npz", made=True)
         channels.write_csv(run / "channels.csv", networks.space)
         save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
         told.summary = channel_page.key_numbers(channels, cfg.fdr, other)

@@ -66,7 +66,7 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
         how.measure(record.directory, group)
     bootstrap = build_shared.settings(cfg.bootstrap)
     return [
-        make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
+        make_job(record, how.complete(record.directory, of_run), how.own, how.labels, bootstrap)
         for record, how, of_run in zip(records, measuring, rows, strict=True)
     ]
 
@@ -83,9 +83,16 @@ def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     from adfd.report import paper_tables
 
     write_aggregate(jobs, folder / "aggregate.json", build_shared.settings(cfg.bootstrap))
-    paper_tables.write(paper_tables.by_quantity(jobs, cfg.table.columns), jobs, folder / "table")
+    rows = tabled(cfg, jobs)
+    paper_tables.write(paper_tables.by_quantity(rows, cfg.table.columns), rows, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
-        paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
+        paper_tables.write(paper_tables.by_target_age(rows, cfg.table.by_age), rows, folder / "table_by_age")
+
+
+def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, and below them unedited faces of the same ages where the independent judges read them."""
+    natural = build_evaluate.natural_faces(cfg, jobs) if cfg.table.natural else None
+    return [*jobs, *([natural] if natural else [])]
 
 
 def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
@@ -124,6 +131,7 @@ def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     """The means on the terminal, and who judged."""
     from adfd.report import paper_tables
 
+    jobs = tabled(cfg, jobs)
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
     titles = ["job", "status", *(column.quantity.title for column in table.columns)]
     rows = []

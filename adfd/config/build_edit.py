@@ -73,7 +73,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_outputs=n_outputs,
         seed=cfg.seed,
         run=run,
-        trackers=trackers(cfg, run.path, "method"),
+        trackers=trackers(cfg, run.path, "method", stack),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
         precision=ranks.autocast,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,12 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
 from adfd.config.build_shared import networks, plain, settings
+from adfd.config.schema import PACKAGE
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from adfd.evaluation.foreign import Folder
-    from adfd.evaluation.jobs import Record
+    from adfd.evaluation.independent import Independent
+    from adfd.evaluation.jobs import Job, Record
     from adfd.evaluation.measuring import Measuring
+    from adfd.evaluation.panel import Panel
+    from adfd.models.lpips_alex import LpipsAlex
     from adfd.models.networks import Networks
 
 
@@ -72,7 +77,7 @@ def record(directory: Path, root: Path) -> Record:
     try:
         cfg, own, overrides = (cast(Any, OmegaConf.load(file)) for file in files)
         config, hydra = plain(cfg), own.hydra
-        cfg.paths.root = str(root)
+        cfg.paths.root, cfg.paths.package = str(root), str(PACKAGE)
         model = plain(cfg)["model"]
         module = "adfd" if hydra.job.name == "edit" else f"adfd.{hydra.job.name}"
         single = ["hydra.mode=RUN"] if hydra.runtime.choices.get("experiment") else []
@@ -99,7 +104,70 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
         stack=partial(_stack, cfg, run.model) if cyclic else None,
         own=judge_names(run.model),
         batch_size=cfg.batch_size,
+        independent=independent(cfg, judge_names(model)["identity"]) if cfg.independent else None,
     )
+
+
+def independent(cfg: DictConfig, identity_judge: str) -> Independent:
+    """The independent judges whose files are there; networks are loaded when a picture is read."""
+    from adfd.evaluation import calibration
+    from adfd.evaluation.independent import Independent
+    from adfd.evaluation.panel import missing
+    from adfd.models import fetch
+
+    absent = (*missing(), *(() if fetch.ALEXNET.is_there() else ("LPIPS",)))
+    known = calibration.shipped()
+    return Independent(
+        panel=None if set(absent) - {"LPIPS"} else _panel,
+        lpips=None if "LPIPS" in absent else _lpips,
+        calibration=known,
+        batch_size=cfg.batch_size,
+        missing=absent,
+        in_loop_threshold=known.same_person_in_loop if identity_judge == "dlib face" else None,
+    )
+
+
+def natural_faces(cfg: DictConfig, jobs: Sequence[Job]) -> Job | None:
+    """Unedited faces that the loop reads like the jobs' outputs; None where the panel or dlib read none of them."""
+    from adfd.evaluation import calibration
+    from adfd.evaluation.independent import natural_rows
+    from adfd.evaluation.jobs import Job, estimates
+
+    rows = [row for job in jobs for row in job.rows if row.get("panel_age") is not None]
+    judges = next((job.judges for job in jobs), {})
+    if not rows or not judges.get("age", "").startswith("dlib age"):
+        return None
+    made = natural_rows(calibration.shipped(), rows)
+    bootstrap = settings(cfg.bootstrap)
+    ages = sorted({row["target_age"] for row in made})
+    return Job(
+        directory=Path(),
+        name="natural faces",
+        method="natural faces",
+        overrides=(),
+        command="",
+        config={},
+        status="",
+        reason="",
+        rows=made,
+        estimates=estimates(made, bootstrap),
+        by_age={age: estimates([row for row in made if row["target_age"] == age], bootstrap) for age in ages},
+        judges=dict(judges),
+    )
+
+
+@cache
+def _panel() -> Panel:
+    from adfd.evaluation.panel import load_panel
+
+    return load_panel()
+
+
+@cache
+def _lpips() -> LpipsAlex:
+    from adfd.models.lpips_alex import load_lpips
+
+    return load_lpips()
 
 
 def _stack(cfg: DictConfig, model: dict[str, Any], channels: bool = True) -> Networks:

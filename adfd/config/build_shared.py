@@ -106,8 +106,11 @@ def check_logger(cfg: DictConfig) -> None:
         raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
 
 
-def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Tracker]:
-    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`."""
+def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`.
+
+    They are told which channels file the stack has.
+    """
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:
         return made
@@ -134,4 +137,9 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
         )
         if in_sweep():
             link_wandb(Path(hydra.sweep.dir))
+    if made and stack.channels is not None:
+        from adfd.stylespace.statistics import file_of
+
+        for tracker in made:
+            tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
     return made

@@ -16,8 +16,10 @@ from omegaconf import MISSING, Container, OmegaConf
 
 from adfd.config.sweep import job_folder
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CONF = CHECKOUT / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "edit.yaml").exists() else None
+"""None where the package was installed: it then carries `conf` itself, and runs write below the working directory."""
+CONF = (CHECKOUT or PACKAGE) / "conf"
 
 
 def node(settings: str) -> Any:
@@ -29,7 +31,7 @@ def node(settings: str) -> Any:
     a sweep find it here by its name.
     """
     module, name = settings.rsplit(".", 1)
-    tree = ast.parse((CHECKOUT / module.replace(".", "/")).with_suffix(".py").read_text())
+    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text())
     (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
     typed: list[Any] = [("_target_", str, field(default=settings))]
     for item in found.body:
@@ -173,7 +175,8 @@ class SweepNode:
 
 @dataclass
 class PathsNode:
-    root: str = str(CHECKOUT)
+    root: str = str(CHECKOUT or Path.cwd())
+    package: str = str(PACKAGE)
     output_dir: str = MISSING
     prepared_dir: str = MISSING
     channels_dir: str = MISSING
@@ -210,6 +213,7 @@ class AnalyzeConfig:
 @dataclass
 class TableNode:
     columns: list[str] = MISSING
+    natural: bool = MISSING
     by_age: list[str] = MISSING
 
 
@@ -232,11 +236,23 @@ class EvaluateConfig:
     runs: Any = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
+    independent: bool = MISSING
     batch_size: int = MISSING
     folder: FolderNode = MISSING  # type: ignore[valid-type]
     bootstrap: BootstrapNode = MISSING  # type: ignore[valid-type]
     table: TableNode = MISSING
     figures: FiguresNode = MISSING
+
+
+@dataclass
+class ExportConfig:
+    """Root of `python -m adfd.export`."""
+
+    paths: PathsNode = MISSING
+    model: Any = MISSING
+    hardware: HardwareNode = MISSING
+    seed: int = MISSING
+    tolerance: float = MISSING
 
 
 @dataclass
@@ -275,6 +291,7 @@ def register() -> None:
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="export_schema", node=ExportConfig)
     methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,

@@ -103,6 +103,7 @@ def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
 def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     shown = tuple(column for column in columns if any(column.values))
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
+    roles |= dict.fromkeys(role for job in jobs for role, name in job.judges.items() if name.startswith("missing"))
     return Table(tuple(label(job, jobs) for job in jobs), shown, tuple(_note(role, jobs) for role in roles))
 
 

@@ -76,7 +76,7 @@ class Edit:
                     self._lifespans(sorted(target_ages))
             status = "finished"
             self.wait_for_ranks()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
             status = "interrupted"
             raise
         finally:
@@ -228,17 +228,14 @@ class Edit:
             )
         else:
             log.warning("%(photo)s at %(target_age)g, output %(output)d failed: %(reason)s", row)
-        metrics = {f"output/{k}": float(v) for k, v in row.items() if isinstance(v, int | float)}
         for tracker in self.trackers:
-            tracker.log(metrics)
+            tracker.output(row)
 
     def _track_step(self, photo: str, target_age: float, output: int, step: int, losses: dict[str, float]) -> None:
-        where = {"photo": photo, "target_age": target_age, "output": output, "step": step}
-        self.run.append_step(where | losses)
-        curve = f"{photo}_age{target_age:g}_{output}"
-        metrics = {f"{name}/{curve}": value for name, value in losses.items()}
+        row = {"photo": photo, "target_age": target_age, "output": output, "step": step} | losses
+        self.run.append_step(row)
         for tracker in self.trackers:
-            tracker.log({"step": float(step), **metrics})
+            tracker.step(row)
 
     def outputs(self, photo: str, target_age: float) -> list[Row]:
         """Finished rows of one photo and age, by output."""

@@ -116,8 +116,7 @@ class Channels:
         remedy = "make one with: python -m adfd.analyze"
         if path.suffix == ".pkl":
             return _published(path, generator)
-        if path.is_dir() or not path.suffix:
-            path = path / f"{generator}.npz"
+        path = file_of(path, generator)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
@@ -206,6 +205,11 @@ def adjusted(p: Tensor) -> Tensor:
     q, known = torch.full_like(p, math.nan), ~p.isnan()
     q[known] = torch.from_numpy(false_discovery_control(p[known].double().numpy())).to(p.dtype)
     return q
+
+
+def file_of(path: Path, generator: str) -> Path:
+    """The channels file that a path names: itself, or this generator's in a folder."""
+    return path / f"{generator}.npz" if path.is_dir() or not path.suffix else path
 
 
 def _published(path: Path, generator: str) -> Channels:

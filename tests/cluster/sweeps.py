@@ -39,7 +39,7 @@ def run(sweep: Path, environment: dict[str, str], *overrides: str) -> str:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Its exit code, and what it printed; it is killed where it does not end."""
     try:
-        out, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=900)
     finally:
         process.kill()
     return process.returncode, out, err

@@ -44,10 +44,13 @@ def test_an_array_with_jobs_requeued_killed_and_cancelled_is_resumed(slurm: dict
 
 def test_a_job_longer_than_its_time_limit_goes_on_after_each(slurm: dict[str, str], tmp_path: Path) -> None:
     plain, sweep = tmp_path / "plain", tmp_path / "limited"
-    job = (*JOB, "refine.max_steps=500", "loss.aging=1")
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=20", "hydra.launcher.signal_delay_s=50")
+    job = (*JOB, "refine.max_steps=200", "loss.aging=1")
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=20", "hydra.launcher.signal_delay_s=25")
     out = run(sweep, slurm, *job, *ARRAY, *limit)
-    assert "job 0 finished: 24 outputs" in out
+    lines = [line for line in out.splitlines() if line.startswith("job 0 ")]
+    assert len(lines) > 1
+    assert all(line.startswith("job 0 interrupted: ") for line in lines[:-1])
+    assert lines[-1].startswith("job 0 finished: 24 outputs")
     assert "goes on, " in (sweep / "0" / "edit.log").read_text()
     run(plain, slurm, *job)
     assert rows(sweep) == rows(plain)
