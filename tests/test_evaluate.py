@@ -27,7 +27,7 @@ from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
 from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
 from adfd.faces.photos import as_img
-from adfd.models import fetch
+from adfd.models import fetch, judges
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
@@ -258,7 +258,7 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
 
     monkeypatch.setattr(build_shared, "_networks", other)
     monkeypatch.setattr(
-        build_evaluate, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model)
+        judges, "judge_names", lambda model: names if model["_target_"] == stack else judge_names(model)
     )
     evaluate(run_stage, run, "judges=model", f"model._target_={stack}", "cyclic=false", directory="other")
     metrics = metrics_of(run)

@@ -56,6 +56,7 @@ def items(updates: object) -> dict:
     return {(u.key or ".".join(u.nested_key)): json.loads(u.value_json) for u in updates}  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_offline_run_holds_config_history_and_summary(
     run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
