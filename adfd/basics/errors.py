@@ -1,5 +1,9 @@
 """The exceptions that mean: the user can mend this, and the message says how."""
 
+from __future__ import annotations
+
+import errno
+
 
 class AdfdError(Exception):
     """A mistake in the input, the configuration or the installation.
@@ -11,3 +15,14 @@ class AdfdError(Exception):
 
 class OccupiedError(AdfdError):
     """A folder is other work's: nothing may be written there, not even this failure."""
+
+
+def disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line; a user's mistake needs no name."""
+    if isinstance(error, AdfdError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

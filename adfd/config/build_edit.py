@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -25,6 +26,8 @@ from adfd.models.sources import Sources
 from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
+
+log = logging.getLogger(__name__)
 
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
@@ -59,6 +62,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     stack = networks(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
+    if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
+        log.info("the channels file is without analysis=nature: styles are not screened, natural spread is unknown")
     persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     others = references(cfg)
@@ -77,7 +82,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_outputs=n_outputs,
         seed=cfg.seed,
         run=run,
-        trackers=trackers(cfg, run.path, "method"),
+        trackers=trackers(cfg, run.path, "method", stack),
         photos_per_batch=cfg.photos_per_batch,
         every_n_steps=cfg.logger.every_n_steps,
         precision=ranks.autocast,

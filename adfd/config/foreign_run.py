@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from adfd import models
 from adfd.basics.errors import AdfdError
 from adfd.config.build_shared import plain
+from adfd.config.schema import PACKAGE
 from adfd.evaluation.jobs import LOSS_TERMS, Record, steering
 from adfd.runs.directory import CONFIG
 
@@ -38,7 +39,9 @@ def record(directory: Path, root: Path, trust: Sequence[str] = ()) -> Record:
     try:
         told = _kept(file) if file.name == CONFIG else _hydras(directory)
         config, overrides = told["config"], tuple(map(str, told["overrides"]))
-        model = _moved(config["model"], str(config["paths"]["root"]), str(root))
+        paths = config["paths"]
+        model = _moved(config["model"], str(paths.get("package", Path(paths["root"]) / "adfd")), str(PACKAGE))
+        model = _moved(model, str(paths["root"]), str(root))
         stage, folder = str(told["stage"]), config.get("folder") or {}
         method = told.get("method") or folder.get("name") or Path(folder["path"]).resolve().name
         for judge in LOSS_TERMS:
@@ -64,7 +67,13 @@ def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None
         )
     if trusted:
         return
-    known = {*inspect.signature(get_method(str(target))).parameters, "_target_", "age_range", "anchor"}
+    known = {
+        *inspect.signature(get_method(str(target))).parameters,
+        "_target_",
+        "age_range",
+        "anchor",
+        "anchor_identity",
+    }
     for key, value in model.items():
         if key not in known or (key != "age_range" and not isinstance(value, str | int | float | None)):
             raise AdfdError(f"{file}: model.{key} is nothing that {target} takes, got {value!r}")

@@ -66,7 +66,7 @@ class Job:
     by_age: dict[float, dict[str, Estimate]]
     """The same by target age, in years."""
     judges: dict[str, str]
-    """Who measured: "age", "identity", "gender", "diversity" -> name, and whether it was in the loss."""
+    """Who measured: "panel", "lpips", "age", "identity", "gender", "diversity" -> name, and whether in the loss."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,8 @@ def make_job(
     ages = sorted({row["target_age"] for row in rows})
     labels = dict(judges)
     for judge, name in judges.items() if "method" in record.config else ():  # else none knows
-        labels[judge] += ", " + (steering(judge, record.config) if own[judge] == name else NOT_STEERING)
+        if not name.startswith("missing"):
+            labels[judge] += ", " + (steering(judge, record.config) if own.get(judge) == name else NOT_STEERING)
     return Job(
         directory=record.directory,
         name=record.directory.name,

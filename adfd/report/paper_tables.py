@@ -103,6 +103,7 @@ def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
 def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     shown = tuple(column for column in columns if any(column.values))
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
+    roles |= dict.fromkeys(role for job in jobs for role, name in job.judges.items() if name.startswith("missing"))
     labels, notes = (label(job, jobs) for job in jobs), (_note(role, jobs) for role in roles)
     return Table(tuple(map(one_line, labels)), shown, tuple(map(one_line, notes)))
 

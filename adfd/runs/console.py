@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from adfd.basics.files import Row, one_line
-from adfd.faces.prepared import PreparedFace
-from adfd.runs.directory import RunDirectory
-from adfd.stylespace.layout import StyleSpace
-from adfd.stylespace.statistics import Channels
+
+if TYPE_CHECKING:
+    from adfd.faces.prepared import PreparedFace
+    from adfd.runs.directory import RunDirectory
+    from adfd.stylespace.layout import StyleSpace
+    from adfd.stylespace.statistics import Channels
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,6 +1,7 @@
 """The run directory: everything a run leaves behind, written so that a killed run stays readable.
 
 results.jsonl   one row per output, appended as it finishes
+candidates.jsonl  what was drawn for every output: readings, and the reason where a draw fell
 steps.jsonl     losses and ages during refinement, every n steps
 photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
@@ -17,17 +18,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from adfd.basics.errors import OccupiedError
 from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
-from adfd.basics.harmonic import harmonic_score
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +80,11 @@ class RunDirectory:
         self._lock = lock(self.path / ".lock")
         self.reload()
         self.save_summary({"status": "running"})
-        file = self.path / "steps.jsonl"
-        steps = read_rows(file)
-        if len(kept := [step for step in steps if self.done(*row_key(step))]) < len(steps):
-            with atomic(file) as stream:
-                stream.writelines(json_line(step) for step in kept)
+        for file in (self.path / "steps.jsonl", self.path / "candidates.jsonl"):
+            lines = read_rows(file)
+            if len(kept := [line for line in lines if self.done(*row_key(line))]) < len(lines):
+                with atomic(file) as stream:
+                    stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
         """Take in what lies in `results.jsonl`."""
@@ -109,6 +112,9 @@ class RunDirectory:
     def append_step(self, step: Row) -> None:
         append_line(self.path / "steps.jsonl", step)
 
+    def append_candidate(self, candidate: Row) -> None:
+        append_line(self.path / "candidates.jsonl", candidate)
+
     def save_image(self, name: str, img: Tensor) -> str:
         """Write an image `[3, H, W]` in [-1, 1] as PNG; returns its path within the run directory."""
         file = f"images/{name}.png"
@@ -124,6 +130,8 @@ class RunDirectory:
             np.savez_compressed(stream, s=s.cpu().float().numpy())
 
     def load_latent(self, name: str) -> Tensor:
+        import torch
+
         with np.load(self.path / f"latents/{name}.npz", allow_pickle=False) as file:
             return torch.from_numpy(file["s"])
 
@@ -160,7 +168,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def to_pil(img: Tensor) -> Image.Image:
     """Image `[3, H, W]` in [-1, 1] to 8-bit RGB."""
-    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
@@ -179,6 +187,7 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
         "status": status,
         "outputs": len(ok),
         "failures": len(rows) - len(ok),
+        "not_reached": sum(row.get("reached") is False for row in ok),
         "age_error": age_error,
         "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
         "id_similarity_source": id_similarity,
@@ -191,4 +200,17 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
 
 
 def _harmonic(age_error: float, id_similarity: float) -> float:
+    import torch
+
+    from adfd.basics.harmonic import harmonic_score
+
     return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()
+
+
+def link_wandb(directory: Path) -> None:
+    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    for run in directory.glob("*/wandb/*run-*"):
+        link = directory / "wandb" / run.name
+        link.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(os.path.relpath(run, link.parent))

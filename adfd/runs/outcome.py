@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adfd.basics.errors import describe
 from adfd.basics.files import Row
 from adfd.runs.directory import write_summary
-from adfd.runs.edit import describe
 from adfd.runs.tracking import Tracker
 
 
@@ -33,7 +33,7 @@ def outcome(directory: Path) -> Iterator[Outcome]:
     try:
         yield told
         state = {"status": "finished"}
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
         state = {"status": "interrupted"}
         raise
     except Exception as error:

@@ -291,6 +291,7 @@ def test_settings_name_the_wrong_key(key: str, value: Any) -> None:
         replace(SETTINGS, **{key: value})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_aligned_crops_are_recognised(portrait: Image.Image, photos: Path, run: Any, size: int) -> None:
     (made,) = run(save(portrait, photos / "photo.png"), align="auto", size=size)
@@ -323,6 +324,7 @@ def test_names_are_unique_whatever_photos_are_called() -> None:
     assert list(islice(prepared.face_names("a", names), 3)) == ["a", "a#5", "a#6"]
 
 
+@pytest.mark.thorough
 def test_shares_of_ranks_have_names_of_their_own(portrait: Image.Image, photos: Path, run: Any) -> None:
     paths = [save(portrait, photos / name) for name in ("a.jpg", "a.png", "b.png")]
     together = [face.name for face in run(*paths)]
