@@ -25,7 +25,7 @@ MAX_BYTES = 2**22
 """A hundred times a configuration."""
 STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
 """What may stand in a run's `model._target_`."""
-INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.]+,[\w.]+\}")
+INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+\}")
 """What resolves within a configuration, and our own resolver of plain values; no other reads anything for a file."""
 
 

@@ -1,4 +1,4 @@
-"""Run directories that a stranger may have made: nothing in them is built, resolved or opened that they may not name."""
+"""Run directories that a stranger may have made: nothing in them is built, resolved or opened beyond our own."""
 
 from __future__ import annotations
 
