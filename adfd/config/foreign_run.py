@@ -93,13 +93,18 @@ def _hydras(directory: Path) -> dict[str, Any]:
                 f"{directory}/.hydra/config.yaml: {key} may not look outside the file, got {value!r}; "
                 "leave this run out"
             )
+    try:
+        config = plain(OmegaConf.create(cfg))
+    except AdfdError as error:
+        reason = str(error).partition(";")[0]
+        raise AdfdError(f"{directory}/.hydra/config.yaml: {reason}; leave this run out") from error
     choices = hydra["hydra"]["runtime"]["choices"]
     return {
         "stage": hydra["hydra"]["job"]["name"],
         "method": choices.get("method"),
         "experiment": choices.get("experiment"),
         "overrides": overrides,
-        "config": plain(OmegaConf.create(cfg)),
+        "config": config,
     }
 
 
