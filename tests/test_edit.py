@@ -161,11 +161,13 @@ def test_started_again_a_run_keeps_what_is_done(run_stage: Run, capsys: pytest.C
     assert len(after) == 4
 
 
-def test_another_configuration_may_not_write_into_a_run(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    run_stage(*FACES, "method=transform")
-    with pytest.raises(SystemExit):
+def test_another_configuration_may_not_write_into_a_run(run_stage: Run) -> None:
+    run = run_stage(*FACES, "method=transform")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as exit:
         run_stage(*FACES, "method=transform", "target_age=30")
-    assert "holds results of another configuration; choose another hydra.run.dir" in capfd.readouterr().err
+    assert "holds results of another configuration; choose another hydra.run.dir" in str(exit.value.code)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
-from adfd.config.build_shared import networks, plain, settings
-from adfd.config.schema import PACKAGE
+from adfd.config.build_shared import networks, plain, settings, told
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -57,38 +55,18 @@ def run_paths(cfg: DictConfig) -> list[Path]:
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
     """The runs to evaluate: those below `runs`, or one that a folder of pictures is made into, in `output`."""
+    from adfd.config.foreign_run import record
     from adfd.evaluation.foreign import score
     from adfd.evaluation.jobs import find_runs
 
     if cfg.source == "runs":
-        return [record(path, Path(cfg.paths.root)) for path in find_runs(run_paths(cfg))]
+        return [record(path, Path(cfg.paths.root), list(cfg.trust)) for path in find_runs(run_paths(cfg))]
     chosen = plain(cfg)
     folder: Folder = settings(cfg.folder)
     parts = {key: chosen[key] for key in ("folder", "prepare", "model")}
-    score(RunDirectory(output, parts), folder, settings(cfg.prepare), networks(cfg, channels=False))
-    return [record(output, Path(cfg.paths.root))]
-
-
-def record(directory: Path, root: Path) -> Record:
-    """What a run's `.hydra` folder tells. Files that its configuration names below its checkout are sought in ours."""
-    from adfd.evaluation.jobs import Record
-
-    files = [directory / ".hydra" / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
-    try:
-        cfg, own, overrides = (cast(Any, OmegaConf.load(file)) for file in files)
-        config, hydra = plain(cfg), own.hydra
-        cfg.paths.root, cfg.paths.package = str(root), str(PACKAGE)
-        model = plain(cfg)["model"]
-        module = "adfd" if hydra.job.name == "edit" else f"adfd.{hydra.job.name}"
-        single = ["hydra.mode=RUN"] if hydra.runtime.choices.get("experiment") else []
-        method = hydra.runtime.choices.get("method") or settings(cfg.folder).method
-    except AdfdError:
-        raise
-    except Exception as error:
-        raise AdfdError(f"{directory}/.hydra is not readable ({type(error).__name__}); leave this run out") from error
-    given = tuple(map(str, overrides))
-    command = shlex.join(["python", "-m", module, *given, *single])
-    return Record(directory, method, given, command, config, model)
+    run = RunDirectory(output, parts, told(cfg))
+    score(run, folder, settings(cfg.prepare), networks(cfg, channels=False))
+    return [record(output, Path(cfg.paths.root), [chosen["model"]["_target_"].partition(".")[0]])]
 
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:

@@ -47,6 +47,18 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
 
 
+def told(cfg: DictConfig) -> dict[str, Any]:
+    """What a run directory keeps of its run, so that nothing need be resolved to read it."""
+    hydra = HydraConfig.get()
+    return {
+        "stage": hydra.job.name,
+        "method": hydra.runtime.choices.get("method"),
+        "experiment": hydra.runtime.choices.get("experiment"),
+        "overrides": list(hydra.overrides.task),
+        "config": plain(cfg),
+    }
+
+
 def in_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -87,9 +99,16 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
     model = plain(cfg.model)
     target = model.pop("_target_")
-    settings = {key: value for key, value in model.items() if key not in ("age_range", "anchor")}
-    settings |= {} if channels else {"channels": None}
-    return _networks(target, json.dumps(settings, sort_keys=True), fabric(cfg))
+    chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
+    chosen |= {} if channels else {"channels": None}
+    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
+    views = OmegaConf.select(cfg, "views")
+    return made if views is None else _asked(made, json.dumps(OmegaConf.to_container(views, resolve=True)))
+
+
+@cache
+def _asked(made: Networks, views: str) -> Networks:
+    return made.asked(settings(json.loads(views)))
 
 
 @cache
@@ -118,7 +137,7 @@ def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> l
         made.append(tracking.CsvTracker(directory))
     if cfg.logger.wandb:
         own = config_hash(identity(cfg))
-        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
+        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text(encoding="utf-8") if in_sweep() else None
         said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
         made.append(
             tracking.WandbTracker(

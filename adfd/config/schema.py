@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "edit.yaml").exists() el
 CONF = (CHECKOUT or PACKAGE) / "conf"
 
 
+@cache
 def node(settings: str) -> Any:
     """The config node of a settings class, `package.module.Class`: its fields, typed and without values, and its
     `_target_`.
@@ -36,7 +38,8 @@ def node(settings: str) -> Any:
     typed: list[Any] = [("_target_", str, field(default=settings))]
     for item in found.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            assert item.value is None, f"{name}.{item.target.id}: numbers are declared in conf/"
+            word = isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+            assert item.value is None or word, f"{name}.{item.target.id}: numbers are declared in conf/"
             typed.append((item.target.id, _kind(ast.unparse(item.annotation), tree), field(default=MISSING)))
     made = make_dataclass(f"{name}Node", typed)
     made.__module__ = __name__
@@ -63,6 +66,10 @@ GalleryNode = node("adfd.report.channel_gallery.Gallery")
 CorrelationNode = node("adfd.analysis.correlation.Correlation")
 SensitivityNode = node("adfd.analysis.sensitivity.Sensitivity")
 InterventionNode = node("adfd.analysis.intervention.Intervention")
+ViewsNode = node("adfd.models.views.Views")
+NatureNode = node("adfd.analysis.nature.Nature")
+RealignmentNode = node("adfd.methods.realign.Realignment")
+AcceptanceNode = node("adfd.methods.acceptance.Acceptance")
 FolderNode = node("adfd.evaluation.foreign.Folder")
 BootstrapNode = node("adfd.evaluation.bootstrap.Bootstrap")
 
@@ -79,6 +86,9 @@ class StyleMixingNode(MethodNode):
     anchor: str = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -87,6 +97,9 @@ class ReferenceMixingNode(MethodNode):
     anchor: str = MISSING
     layers: list[int] | None = MISSING
     strength: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -96,6 +109,11 @@ class DiversifyNode(MethodNode):
     perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
     loss: Any = MISSING
     refinement: Any = MISSING
+    realignment: Any = MISSING
+    acceptance: Any = MISSING
+    redraws: int = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -112,6 +130,7 @@ class ModelNode:
     channels: str | None = None
     age_range: list[float] = MISSING
     anchor: str = MISSING
+    anchor_identity: float = MISSING
 
 
 @dataclass
@@ -199,6 +218,7 @@ class AnalyzeConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
     logger: LoggerNode = MISSING
@@ -234,6 +254,7 @@ class EvaluateConfig:
     hardware: HardwareNode = MISSING
     source: str = MISSING
     runs: Any = MISSING
+    trust: list[str] = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
     independent: bool = MISSING
@@ -260,8 +281,12 @@ class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
     method: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     loss: LossWeightsNode = MISSING  # type: ignore[valid-type]
     refine: RefinementNode = MISSING  # type: ignore[valid-type]
+    realign: RealignmentNode = MISSING  # type: ignore[valid-type]
+    accept: AcceptanceNode = MISSING  # type: ignore[valid-type]
+    redraws: int = MISSING
     channels: ChannelWeightsNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]
@@ -304,5 +329,6 @@ def register() -> None:
     for name, schema in {"embedded": EmbeddedNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
     analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
+    analyses |= {"nature": NatureNode}
     for name, schema in analyses.items():
         store.store(group="schema/analysis", name=name, node=schema)

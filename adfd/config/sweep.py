@@ -33,7 +33,7 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, atomic, held, lock, read_rows
 from adfd.config import build_shared
 from adfd.runs.console import show_path, show_sweep
-from adfd.runs.directory import config_hash, link_wandb, read_summary, row_key
+from adfd.runs.directory import check_owner, config_hash, link_wandb, read_summary, row_key
 from adfd.runs.sheets import stack_sheets
 from adfd.runs.stage import INTERRUPTED
 
@@ -53,6 +53,7 @@ COLUMNS = (
     "hash",
     "sweep_id",
 )
+EDIT = "edit"  # the stage whose folders belong to a configuration
 MAX_SHEETS = 24  # a larger picture is no longer looked at
 
 
@@ -61,22 +62,27 @@ def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
 
     Folders are told by the `config_hash` in them, so a job finds its own whatever its number is now.
     """
-    directory, cfg = Path(sweep), copy.deepcopy(_root_)
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
-    try:
-        own = config_hash(build_shared.identity(cfg))
-    except AdfdError:  # a value is missing, as the job itself will tell
-        own = config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    directory, own = Path(sweep), own_hash(_root_)
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory / ".folders", wait=True):
-        owners = {mark.read_text(): mark.parent.name for mark in directory.glob("*/config_hash")}
+        owners = {mark.read_text(encoding="utf-8"): mark.parent.name for mark in directory.glob("*/config_hash")}
         if own not in owners:
             owners[own] = next(str(n) for n in count(number) if not (directory / str(n) / "config_hash").exists())
             folder = directory / owners[own]
             folder.mkdir(exist_ok=True)
-            (folder / "config_hash").write_text(own)
+            (folder / "config_hash").write_text(own, encoding="utf-8")
         return owners[own]
+
+
+def own_hash(config: DictConfig) -> str:
+    """The hash of what the results of a job depend on, before the job starts."""
+    cfg = copy.deepcopy(config)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    try:
+        return config_hash(build_shared.identity(cfg))
+    except AdfdError:  # a value is missing, as the job itself will tell
+        return config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
 class SweepSummary(Callback):
@@ -85,6 +91,14 @@ class SweepSummary(Callback):
     lock: ClassVar[IO[str] | None] = None  # the instance is sent to worker processes
     told: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
     """Ends the lines of jobs that run where their output is not seen."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a folder that is another configuration's before Hydra writes its files there."""
+        if config.hydra.job.name == EDIT:
+            try:
+                check_owner(Path(config.hydra.run.dir), own_hash(config))
+            except (AdfdError, OSError) as error:
+                sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
@@ -181,11 +195,13 @@ def begin(directory: Path, resume: bool | None) -> None:
         raise AdfdError(f"{directory} holds {len(jobs)} jobs of a sweep; {remedy}choose another hydra.sweep.dir")
     mark = directory / "sweep_id"
     if not mark.exists():
-        mark.write_text(f"{directory.name}-{secrets.token_hex(3)}")
+        mark.write_text(f"{directory.name}-{secrets.token_hex(3)}", encoding="utf-8")
     write_csv(directory / "sweep.csv", jobs)
     if jobs:
         states = Counter(job["status"] for job in jobs)
-        print(f"sweep {mark.read_text()} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}")
+        print(
+            f"sweep {mark.read_text(encoding='utf-8')} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}"
+        )
 
 
 def report(directory: Path) -> bool:
@@ -237,8 +253,10 @@ def read_jobs(directory: Path) -> list[Row]:
                 "overrides": [item for item in map(str, OmegaConf.load(file)) if not item.startswith("sweep.")],
                 "log": next(iter(folder.glob("*.log")), folder),
                 "started": file.stat().st_mtime_ns >= clock.stat().st_mtime_ns if clock.exists() else True,
-                "hash": (folder / "config_hash").read_text() if (folder / "config_hash").exists() else "",
-                "sweep_id": mark.read_text() if mark.exists() else "",
+                "hash": (folder / "config_hash").read_text(encoding="utf-8")
+                if (folder / "config_hash").exists()
+                else "",
+                "sweep_id": mark.read_text(encoding="utf-8") if mark.exists() else "",
                 "status": "running",
                 "outputs": len(results) - len(failed) if (folder / "results.jsonl").exists() else None,
                 "reason": f"{len(failed)} outputs failed: {failed[0]['reason']}" if failed else "",

@@ -7,7 +7,7 @@ was made, which it knows by the ages that the run's own rows hold; rows are neve
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FILE = "measurements.jsonl"
 INDEPENDENT = "independent"
+KEYS = ("photo", "target_age", "output")
 """Stands for the judges' names on lines of the independent ones."""
 Group = list[Row]
 """The finished outputs of one photo at one target age, by output."""
@@ -68,23 +69,30 @@ class Measuring:
         ]
 
     def measure(self, directory: Path, group: Group) -> None:
-        """Measure a group and keep what was read. A missing picture leaves it unmeasured, with a warning."""
+        """Measure a group and keep what was read. A missing or broken picture leaves it unmeasured, with a warning."""
+        for judges, values in self._readings(directory, group):
+            self._keep(directory, group, judges, values)
+
+    def _readings(self, directory: Path, group: Group) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        """What is not known yet of a group, by judges: the stack's, then the independent ones."""
         known = self._known(directory)
         try:
             if not all(self._is_known(row, group, known) for row in group):
                 # not in inference mode: others take gradients
                 networks = self.judges(), self.stack() if self.stack else None
-                self._keep(directory, group, self.names, self._read(directory, group, *networks))
+                yield self.names, self._read(directory, group, *networks)
             if self.independent and not all(self._is_judged(row, group, known) for row in group):
                 pictures = _pictures(directory, group, torch.device("cpu"))
-                self._keep(directory, group, INDEPENDENT, self.independent.read(*pictures))
+                yield INDEPENDENT, self.independent.read(*pictures)
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
+        except (OSError, ValueError, KeyError, Image.DecompressionBombError) as error:  # what broken files come to
+            log.warning("not measured: a file of %s cannot be read (%s)", group[0]["photo"], error)
 
     def _keep(self, directory: Path, group: Group, judges: Any, values: list[dict[str, Any]]) -> None:
         end_line(directory / FILE)
         for row, measured in zip(group, values, strict=True):
-            where = {key: row[key] for key in ("photo", "target_age", "output")}
+            where = {key: row[key] for key in KEYS}
             append_line(directory / FILE, where | {"judges": judges, "of": fingerprint(group)} | measured)
 
     def complete(self, directory: Path, rows: Sequence[Row]) -> list[Row]:
@@ -111,7 +119,10 @@ class Measuring:
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
         for line in read_rows(directory / FILE):
-            if line["judges"] in (self.names, INDEPENDENT):
+            if (
+                line.get("judges") in (self.names, INDEPENDENT)
+                and {"photo", "target_age", "output", "of"} <= line.keys()
+            ):
                 earlier = known.get(row_key(line), {})
                 known[row_key(line)] = (earlier if earlier.get("of") == line["of"] else {}) | line
         return known
@@ -172,7 +183,7 @@ class Measuring:
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
             return {}
-        s = torch.stack([torch.from_numpy(np.load(path)["s"]) for path in codes]).to(stack.device)
+        s = torch.stack([torch.from_numpy(np.load(path, allow_pickle=False)["s"]) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)
         back = self._each(judges.embed, stack.render(s, self.batch_size))

@@ -22,6 +22,7 @@ from adfd.basics.pooling import pool
 from adfd.basics.seeding import draw, output_seed
 from adfd.faces.people import People
 from adfd.faces.photos import as_img
+from adfd.methods.acceptance import natural_spread, style_rms
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import TERMS
 from adfd.methods.refine import Sample
@@ -120,6 +121,7 @@ class Edit:
 
     def _make(self, anchors: Anchors, wanted: list[tuple[int, int]], target_age: float) -> None:
         """Run the method and write every sample as it finishes."""
+        self._doubt(anchors, target_age)
         for row in {row for row, _ in wanted}:
             self._save_references(anchors, row, target_age)
         draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim).to(self.networks.device)
@@ -138,9 +140,23 @@ class Edit:
 
             for sample in self.method(self.networks, anchors, draws, on_step=on_step):
                 bar.total += sample.evaluations - expected
+                bar.update(sample.searched)
+                self._keep_candidates(anchors.sources.names[sample.row], target_age, sample)
                 bar.refresh()
                 shown.pop(id(sample), None)
                 self._record(self._measure(anchors, sample, target_age))
+
+    def _keep_candidates(self, photo: str, target_age: float, sample: Sample) -> None:
+        for told in sample.candidates:
+            self.run.append_candidate({"photo": photo, "target_age": target_age, "output": sample.output} | told)
+
+    def _doubt(self, anchors: Anchors, target_age: float) -> None:
+        """Say which anchors the age judge is unsure of: more than nine in ten natural faces of their age."""
+        for name, age, spread in zip(anchors.sources.names, anchors.age.tolist(), anchors.spread.tolist(), strict=True):
+            limit = natural_spread(self.networks.channels, age)
+            if limit is not None and spread > limit:
+                text = "the anchor of %s at %g is doubtful: its age reads %.1f, but differs by %.1f years between views"
+                log.warning(text + " (natural faces: up to %.1f)", name, target_age, age, spread, limit)
 
     def _save_references(self, anchors: Anchors, row: int, target_age: float) -> None:
         """Write the source and the anchor at full resolution."""
@@ -173,6 +189,7 @@ class Edit:
             **dict.fromkeys(("source_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")),
             **dict.fromkeys(("p_female", "loss", *(f"loss_{term}" for term in TERMS))),
             **dict.fromkeys(("alpha", "steps", "evaluations", "seconds", "converged")),
+            **dict.fromkeys(("age_spread", "anchor_spread", "style_rms", "reached", "draws")),
             **{f"change_{region}": None for region in REGIONS},
             "seed": self.seed,
             "output_seed": output_seed(self.seed, photo, output),
@@ -194,6 +211,9 @@ class Edit:
             "evaluations": sample.evaluations,
             "seconds": round(sample.seconds, 3),
             "converged": sample.converged,
+            "anchor_spread": anchors.spread[i].item(),
+            "reached": sample.reached,
+            "draws": sum(told["attempt"] != "steps" for told in sample.candidates) or 1,
             "reason": sample.failure,
         }
         if sample.failure:
@@ -201,7 +221,7 @@ class Edit:
         img = networks.synthesis(sample.s[None])
         pooled = pool(img)
         embedding = networks.embed(pooled)[0]
-        age = networks.age(pooled).item()
+        age, spread = (reading.item() for reading in networks.read_age(pooled))
         shares = region_shares(pooled[0] - anchors.img[i])
         if not math.isfinite(age):
             return row | {"reason": "the judges read no finite number on the picture"}
@@ -210,6 +230,8 @@ class Edit:
         return row | {
             "status": "ok",
             "age": age,
+            "age_spread": spread,
+            "style_rms": style_rms(networks, sample.s),
             "id_similarity_source": networks.id_similarity(embedding, sources.embedding[i]).item(),
             "id_similarity_anchor": networks.id_similarity(embedding, anchors.embedding[i]).item(),
             "p_female": networks.gender(pooled).exp()[0, 0].item(),
@@ -256,7 +278,8 @@ class Edit:
         ]
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            heading = f"reads {row['age']:.1f} years" + (f", {row['reference'][:16]}" if self.references else "")
+            heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
+            heading += f", {row['reference'][:16]}" if self.references else ""
             tiles.append(Tile(self.run.path / row["image"], heading, detail))
         self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.method_name} at {target_age:g}", tiles)
 

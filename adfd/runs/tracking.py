@@ -52,7 +52,7 @@ class CsvTracker:
     """`metrics.csv` in the run directory, in long form: point, metric, value."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = (directory / "metrics.csv").open("a", newline="")
+        self._file = (directory / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         self._point = 0
         if self._file.tell() == 0:

@@ -22,6 +22,7 @@ GROUPS = (
     "method",
     "loss",
     "refine",
+    "views",
     "search",
     "model",
     "data",
@@ -196,7 +197,7 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
             (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
         )
 
-    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("best", 0.05, 40, 7, 1e-4)
+    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 8, 7, 1e-4)
     published = ("full", "checkpoint", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
     assert deviations() == ours
     assert deviations("reference_compat=true") == published

@@ -366,3 +366,27 @@ def test_an_encoder_makes_inversion_unnecessary(
     torch.testing.assert_close(sources.age, encoding.age(sources.img))
     expected = sources.age * 100 + sources.img.mean(dim=(1, 2, 3))
     torch.testing.assert_close(sources.w_plus, expected[:, None, None].expand_as(sources.w_plus), rtol=1e-4, atol=1e-2)
+
+
+def test_any_file_name_gives_a_name_that_files_rows_and_terminals_can_hold(tmp_path: Path) -> None:
+    stems = [
+        "x" * 251,
+        "x" * 250 + "y",
+        "日本語" * 27,
+        "\udcff\udcfe",
+        "\udcff",
+        "a\u2028b",
+        "a\x85b",
+        "a\nb",
+        "a b",
+        "[red]",
+        "{}",
+    ]
+    names = prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
+    assert len(set(names)) == len(stems)
+    assert names[2].startswith("日本語" * 16)
+    assert names[-3:] == ["a b", "[red]", "{}"]
+    for name in names:
+        assert len(name.encode()) <= 160
+        assert len(name.splitlines()) == 1
+    assert names == prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])

@@ -151,7 +151,7 @@ def test_networks_take_no_gradient(tiny: Networks, anchors: Anchors) -> None:
         (REFINEMENT, {"lr": 0.0}, "refine.lr must be positive, got 0.0"),
         (REFINEMENT, {"max_steps": -1}, "refine.max_steps must be at least 0, got -1"),
         (REFINEMENT, {"patience": 0}, "refine.patience"),
-        (REFINEMENT, {"keep": "worst"}, "refine.keep must be best or last_moved, got worst"),
+        (REFINEMENT, {"keep": "worst"}, "refine.keep must be best, last or last_moved, got worst"),
         (LOSS, {"aging": -1.0}, "loss.aging must be a number of at least 0, got -1.0"),
         (LOSS, {"id": math.nan}, "loss.id"),
         (LOSS, {"aging_target": "self"}, "loss.aging_target"),

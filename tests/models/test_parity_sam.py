@@ -117,7 +117,7 @@ def test_files_of_other_options_start_as_those_say(golden: dict[str, np.ndarray]
     path = with_start(formula_files()["sam"], start, tmp_path / "sam_ffhq_aging.pt")
     _, transformer = read_sam(path)
     path.unlink()
-    found = transformer.encode(image(0), 80)[0]
+    found = transformer.eval().encode(image(0), 80)[0]
     if start == "neither":
         found = found + transformer.latent_avg + transformer.pretrained_encoder(image(0))[0]
     assert off(found, golden["img0_age80_w_plus"]) < CODE
