@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from adfd.config import build_edit, build_prepare, build_shared
-from adfd.runs import edit
+from adfd.runs import edit, making, showing
 from adfd.runs.directory import RunDirectory
 from adfd.stylespace.regions import REGIONS
 from tests.conftest import rows_of
@@ -82,6 +82,7 @@ def test_other_methods(run_stage: Run, method: str) -> None:
         assert all(row["age"] == pytest.approx(row["anchor_age"], abs=1e-3) for row in rows)
 
 
+@pytest.mark.thorough
 def test_same_seed_same_rows_alone_batched_reordered_and_in_a_sweep(run_stage: Run) -> None:
     common = ("method.n_outputs=2", "target_age=70", *SHORT, "data=faces")
     together = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="a")))
@@ -170,14 +171,14 @@ def test_another_configuration_may_not_write_into_a_run(run_stage: Run) -> None:
 
 
 def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = edit.draw
+    original = making.draw
 
     def failing(seed: int, names: tuple[str, ...], *rest: object) -> object:
         if "seed1" in names:
             raise RuntimeError("out of something")
         return original(seed, names, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(edit, "draw", failing)
+    monkeypatch.setattr(making, "draw", failing)
     run = run_stage(*FACES, "method.n_outputs=1")
     rows = {row["photo"]: row for row in rows_of(run)}
     assert rows["seed1"]["status"] == "failed"
@@ -241,6 +242,7 @@ def test_users_mistake_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[
     assert any(line.startswith("error: ") and "nowhere" in line for line in error.splitlines())
 
 
+@pytest.mark.thorough
 def test_photos_in_a_folder(run_stage: Run, tmp_path: Path) -> None:
     from skimage import data
 
@@ -349,11 +351,12 @@ def test_animations_of_several_outputs_and_of_too_few_ages(
     assert "no animation of seed1" in (run / "edit.log").read_text()
 
 
+@pytest.mark.thorough
 def test_a_failing_animation_spares_the_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(edit, "animate", failing)
+    monkeypatch.setattr(showing, "animate", failing)
     run = run_stage(*FACES, "method=transform", "target_age=[20,60]", "animation=gif")
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     assert "the animation of seed2 failed: OSError: disk full" in (run / "edit.log").read_text()

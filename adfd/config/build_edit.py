@@ -26,6 +26,9 @@ from adfd.models.sources import Sources
 from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
+from adfd.runs.making import Making
+from adfd.runs.ranks import Ranks
+from adfd.runs.showing import Showing
 
 log = logging.getLogger(__name__)
 
@@ -73,24 +76,18 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
         n_outputs = len(others.sources)
     guidance = (path, search) if cfg.method.get("anchor") == "guided" else None
-    return Edit(
+    making = Making(
         networks=stack,
-        people=persons,
         anchors=partial(_anchors, stack, persons.sources, guidance, cfg.render_batch_size, cfg.age_image),
         method=function,
         method_name=HydraConfig.get().runtime.choices["method"],
         n_outputs=n_outputs,
         seed=cfg.seed,
-        run=run,
-        trackers=trackers(cfg, run.path, "method", stack),
-        photos_per_batch=cfg.photos_per_batch,
-        every_n_steps=cfg.logger.every_n_steps,
-        precision=ranks.autocast,
-        wait_for_ranks=ranks.barrier,
-        first_rank=ranks.is_global_zero,
-        animation=moving,
         references=others.sources.names if others else (),
     )
+    showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
+    own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
+    return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
 
 
 @lru_cache(maxsize=64)

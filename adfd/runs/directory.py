@@ -104,6 +104,12 @@ class RunDirectory:
         row = self._rows.get((photo, target_age, output))
         return row is not None and row["status"] == "ok"
 
+    def outputs(self, photo: str, target_age: float) -> list[Row]:
+        """Finished rows of one photo and age, by output."""
+        rows = [row for row in self.rows if row["status"] == "ok"]
+        rows = [row for row in rows if (row["photo"], row["target_age"]) == (photo, target_age)]
+        return sorted(rows, key=lambda row: row["output"])
+
     def append(self, row: Row) -> None:
         """Add a row to `results.jsonl`, at once and in one piece."""
         self._rows[row_key(row)] = row
@@ -121,6 +127,11 @@ class RunDirectory:
         with atomic(self.path / file) as stream:
             to_pil(img).save(stream, "PNG", compress_level=1)
         return file
+
+    def copy_image(self, name: str, file: Path) -> None:
+        """Take in a PNG file as it is."""
+        with atomic(self.path / f"images/{name}.png") as stream:
+            stream.write(file.read_bytes())
 
     def has_image(self, name: str) -> bool:
         return (self.path / f"images/{name}.png").exists()

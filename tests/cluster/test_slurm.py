@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import JOB, SWEEP, until
 from sweeps import done, finish, kill_job, rows, run, start, statuses
+
+from tests.cluster.conftest import JOB, SWEEP, until
 
 pytestmark = pytest.mark.cluster
 ARRAY = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
