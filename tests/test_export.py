@@ -44,6 +44,7 @@ def test_every_part_computes_what_torch_does(run_stage: Callable[..., Path], tin
     assert abs(first - second) > 0.5
 
 
+@pytest.mark.thorough
 def test_a_part_that_differs_is_refused(tiny: Networks, tmp_path: Path) -> None:
     with pytest.raises(AdfdError, match="differs from torch by"):
         onnx_export.export(tiny, tmp_path, seed=0, tolerance=-1.0)

@@ -40,6 +40,7 @@ def test_damage_loses_its_own_line_alone(tmp_path: Path, damage: bytes) -> None:
     assert all(isinstance(row, dict) for row in rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_text_is_utf_8_whatever_the_locale(tmp_path: Path, encoding: str) -> None:
     """A whole run under another locale, where no file of ours is opened without its encoding being named."""

@@ -118,6 +118,7 @@ BOTH = {"start_from_latent_avg": True, "start_from_encoded_w_plus": True}
 TRAINED = {"start_from_latent_avg": False, "start_from_encoded_w_plus": True}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "start", "expected"),
     [
@@ -303,6 +304,7 @@ def test_gradients_reach_the_code(sam: Networks, codes: torch.Tensor) -> None:
     assert (s.grad != 0).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @torch.no_grad()
 def test_lpips_is_the_package_s_own(sam: Networks, small_files: dict[str, Path]) -> None:
@@ -351,6 +353,7 @@ def test_missing_files_are_listed_at_once_before_anything_is_built(
     assert "\n" not in message
 
 
+@pytest.mark.thorough
 def test_without_alexnet_no_lpips(
     small_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,6 +483,7 @@ def test_check_prints_what_is_there_and_what_is_wrong(
         assert "error: " in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_stylegan2_alone(small_files: dict[str, Path], tmp_path: Path, sources: Sources) -> None:
     networks = load_stylegan2(small_files["generator"], architecture=SMALL)
     assert (networks.name, networks.perceptual.name, networks.has_encoder) == (

@@ -225,6 +225,7 @@ def test_a_table_of_readings_keeps_to_its_limit(limit: int) -> None:
         assert len({sum(row["output"] == output for row in kept) for output in range(10)}) == 1
 
 
+@pytest.mark.thorough
 def test_keys_and_pictures_are_bounded_whatever_the_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setattr(tracking, "MAX_SHEETS", 3)
