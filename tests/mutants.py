@@ -91,8 +91,14 @@ MUTANTS = (
     ),
     Mutant(
         "refinement: toRGB channels move too",
-        "torch.where(networks.conv_mask, torch.stack(",
-        "torch.where(torch.ones_like(networks.conv_mask), torch.stack(",
+        "torch.where(moving, torch.stack(",
+        "torch.where(torch.ones_like(moving), torch.stack(",
+        REFINE,
+    ),
+    Mutant(
+        "refinement: toRGB channels held where they started, not at the anchor's",
+        "torch.where(networks.conv_mask, torch.stack([starts[i]",
+        "torch.where(torch.ones_like(networks.conv_mask), torch.stack([starts[i]",
         REFINE,
     ),
     Mutant(

@@ -104,6 +104,16 @@ def test_plateau_ends_each_sample_by_itself(tiny: Networks, anchors: Anchors) ->
     assert all(not sample.converged and sample.steps == REFINEMENT.max_steps for sample in lively)
 
 
+def test_channels_that_are_not_free_stay_where_they_started(tiny: Networks, anchors: Anchors) -> None:
+    free = torch.arange(tiny.space.n_channels) % 3 == 0
+    start = anchors.s[0] + 0.5  # toRGB channels, too
+    (sample,) = refine(tiny, anchors, [Sample(0, 0, start)], LOSS, replace(REFINEMENT, keep="last"), free=free)
+    to_rgb = tiny.space.to_rgb_mask
+    assert torch.equal(sample.s[to_rgb], anchors.s[0][to_rgb])
+    assert torch.equal(sample.s[~to_rgb & ~free], start[~to_rgb & ~free])
+    assert (sample.s != start)[~to_rgb & free].any()
+
+
 @pytest.mark.parametrize("patience", [1, 4])
 def test_a_sample_that_never_moves_leaves_after_its_patience(tiny: Networks, anchors: Anchors, patience: int) -> None:
     settings = replace(REFINEMENT, patience=patience, min_delta=1e9, max_steps=50)
