@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from adfd.config import build_edit, build_prepare, build_shared
-from adfd.runs import edit
+from adfd.runs import edit, making, showing
 from adfd.runs.directory import RunDirectory
 from adfd.stylespace.regions import REGIONS
 from tests.conftest import rows_of
@@ -180,7 +180,7 @@ def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypat
             raise RuntimeError("out of something")
         return original(seed, names, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(edit, "draw", failing)
+    monkeypatch.setattr(making, "draw", failing)
     run = run_stage(*FACES, "method.n_outputs=1")
     rows = {row["photo"]: row for row in rows_of(run)}
     assert rows["seed1"]["status"] == "failed"
@@ -352,7 +352,7 @@ def test_a_failing_animation_spares_the_run(run_stage: Run, monkeypatch: pytest.
     def failing(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(edit, "animate", failing)
+    monkeypatch.setattr(showing, "animate", failing)
     run = run_stage(*FACES, "method=transform", "target_age=[20,60]", "animation=gif")
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     assert "the animation of seed2 failed: OSError: disk full" in (run / "edit.log").read_text()

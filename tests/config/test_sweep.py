@@ -21,7 +21,7 @@ from PIL import Image
 
 from adfd.basics.files import lock, read_rows
 from adfd.config import build_edit, build_prepare, schema
-from adfd.runs import edit
+from adfd.runs import edit, making
 from tests.conftest import rows_of
 from tests.test_edit import comparable
 
@@ -222,7 +222,7 @@ def test_failed_outputs_are_named_and_tried_again(
     def failing(*_: object) -> None:
         raise RuntimeError("out of something")
 
-    monkeypatch.setattr(edit, "draw", failing)
+    monkeypatch.setattr(making, "draw", failing)
     sweep = run_stage("-m", *SHORT, "target_age=20")
     assert "job 0 finished: 4 outputs failed: RuntimeError: out of something; see " in capsys.readouterr().err
     monkeypatch.undo()
