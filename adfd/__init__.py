@@ -4,3 +4,12 @@ After Ito, Endo and Kanamori, "Age-Dependent Face Diversification via Latent Spa
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`Editor`, where it is asked for: the networks behind it are slow to import."""
+    if name == "Editor":
+        from adfd.editor import Editor
+
+        return Editor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

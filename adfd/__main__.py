@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.config import build_edit, build_shared, schema
+from adfd.config import build_shared, schema
 from adfd.runs import console, stage
 from adfd.runs.directory import RunDirectory, read_summary
 
@@ -24,7 +24,10 @@ def main(cfg: DictConfig) -> float | None:
 
 def edit(cfg: DictConfig) -> float | None:
     """Edit everybody in `data` at every `target_age`; leave a run directory. Returns the harmonic score."""
-    with RunDirectory(Path(HydraConfig.get().runtime.output_dir), build_shared.identity(cfg)) as run:
+    from adfd.config import build_edit
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with RunDirectory(directory, build_shared.identity(cfg), build_shared.told(cfg)) as run:
         if build_shared.in_sweep() and build_edit.done(cfg, run):
             log.info("job %s: done already, %d outputs", run.path.name, len(run.rows))
             return read_summary(run.path)["harmonic"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,11 +15,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from adfd.basics import progress
 from adfd.basics.files import atomic
 from adfd.config import build_analyze, build_shared, schema
-from adfd.models.networks import Networks
-from adfd.report import channel_figures, channel_gallery, channel_page
 from adfd.runs import console, stage
 from adfd.runs.outcome import outcome
-from adfd.stylespace.statistics import Channels
+
+if TYPE_CHECKING:
+    from adfd.models.networks import Networks
+    from adfd.stylespace.statistics import Channels
 
 schema.register()
 log = logging.getLogger(__name__)
@@ -36,15 +37,19 @@ def analyze(cfg: DictConfig) -> None:
     Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
     them. A copy under the generator's name is what `channels=fitted` then means.
     """
+    from adfd.report import channel_figures, channel_gallery, channel_page
+
     run = Path(HydraConfig.get().runtime.output_dir)
     with outcome(run) as told:
         analysis = build_analyze.analysis(cfg)
         gallery, animation = build_shared.settings(cfg.gallery), build_shared.settings(cfg.animation)
         networks = build_shared.networks(cfg, channels=analysis.extends)
         other = build_analyze.compared(cfg, networks.name)
-        told.trackers = build_shared.trackers(cfg, run, "analysis")
+        told.trackers = build_shared.trackers(cfg, run, "analysis", networks)
         channels = measure(cfg, analysis, networks)
         save(channels, run / "channels.npz")
+        for tracker in told.trackers:
+            tracker.channels(networks.name, run / "channels.npz", made=True)
         channels.write_csv(run / "channels.csv", networks.space)
         save(channels, Path(cfg.paths.channels_dir) / f"{networks.name}.npz")
         told.summary = channel_page.key_numbers(channels, cfg.fdr, other)

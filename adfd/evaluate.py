@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,10 +14,10 @@ from omegaconf import DictConfig
 from adfd.basics import progress
 from adfd.basics.files import atomic
 from adfd.config import build_evaluate, build_shared, schema
-from adfd.evaluation.jobs import Job, latest_rows, make_job, write_aggregate, write_metrics
-from adfd.report import figures, paper_tables
-from adfd.report.run_page import write_report
 from adfd.runs import console, stage
+
+if TYPE_CHECKING:
+    from adfd.evaluation.jobs import Job
 
 schema.register()
 
@@ -28,6 +29,9 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure what the rows of the runs do not hold, and write what all of them come to."""
+    from adfd.evaluation.jobs import write_metrics
+    from adfd.report.run_page import write_report
+
     build_evaluate.check(cfg)
     output = Path(HydraConfig.get().runtime.output_dir)
     jobs = measure(cfg, output)
@@ -48,6 +52,8 @@ def evaluate(cfg: DictConfig) -> None:
 
 def measure(cfg: DictConfig, output: Path) -> list[Job]:
     """Every run with its rows completed, those of a folder made first."""
+    from adfd.evaluation.jobs import latest_rows, make_job
+
     records = build_evaluate.records(cfg, output)
     measuring = [build_evaluate.measuring(cfg, record) for record in records]
     rows = [latest_rows(record.directory) for record in records]
@@ -60,7 +66,7 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
         how.measure(record.directory, group)
     bootstrap = build_shared.settings(cfg.bootstrap)
     return [
-        make_job(record, how.complete(record.directory, of_run), how.own, how.names, bootstrap)
+        make_job(record, how.complete(record.directory, of_run), how.own, how.labels, bootstrap)
         for record, how, of_run in zip(records, measuring, rows, strict=True)
     ]
 
@@ -73,14 +79,26 @@ def places(cfg: DictConfig, output: Path) -> list[Path]:
 
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     """The aggregate, the table of quantities, and where there are several target ages the table of those."""
+    from adfd.evaluation.jobs import write_aggregate
+    from adfd.report import paper_tables
+
     write_aggregate(jobs, folder / "aggregate.json", build_shared.settings(cfg.bootstrap))
-    paper_tables.write(paper_tables.by_quantity(jobs, cfg.table.columns), jobs, folder / "table")
+    rows = tabled(cfg, jobs)
+    paper_tables.write(paper_tables.by_quantity(rows, cfg.table.columns), rows, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
-        paper_tables.write(paper_tables.by_target_age(jobs, cfg.table.by_age), jobs, folder / "table_by_age")
+        paper_tables.write(paper_tables.by_target_age(rows, cfg.table.by_age), rows, folder / "table_by_age")
+
+
+def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, and below them unedited faces of the same ages where the independent judges read them."""
+    natural = build_evaluate.natural_faces(cfg, jobs) if cfg.table.natural else None
+    return [*jobs, *([natural] if natural else [])]
 
 
 def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
     """Those of the figures that the jobs are enough for, as files by name."""
+    from adfd.report import figures
+
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
     made["age_accuracy"] = figures.age_accuracy(jobs)
     drawn = dict[str, bytes]()
@@ -111,6 +129,9 @@ def curves(drawn: dict[str, bytes]) -> dict[str, str]:
 
 def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     """The means on the terminal, and who judged."""
+    from adfd.report import paper_tables
+
+    jobs = tabled(cfg, jobs)
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
     titles = ["job", "status", *(column.quantity.title for column in table.columns)]
     rows = []

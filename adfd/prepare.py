@@ -8,8 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.config import build_prepare, schema
-from adfd.faces.prepared import write_table
+from adfd.config import schema
 from adfd.runs import console, stage
 
 schema.register()
@@ -22,6 +21,9 @@ def main(cfg: DictConfig) -> None:
 
 def prepare(cfg: DictConfig) -> None:
     """Align and invert the photos of `data`, keep both for later runs, and list what became of every photo."""
+    from adfd.config import build_prepare
+    from adfd.faces.prepared import write_table
+
     people = build_prepare.people(cfg)
     table = Path(HydraConfig.get().runtime.output_dir) / "photos.csv"
     write_table(people.faces, table)

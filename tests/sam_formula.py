@@ -21,12 +21,18 @@ from torchvision.models import alexnet
 GOLDEN = Path(__file__).parent / "golden"
 SAM, ARCFACE, DEX = "sam_ffhq_aging.pt", "model_ir_se50.pth", "dex_age_classifier.pth"
 ALEXNET = "alexnet-owt-7be5be79.pth"
-OPTS = {"output_size": 1024, "input_nc": 4, "start_from_encoded_w_plus": True, "encoder_type": "GradualStyleEncoder"}
+OPTS = {"output_size": 1024, "input_nc": 4, "encoder_type": "GradualStyleEncoder"}
+STARTS = {
+    "average": {"start_from_latent_avg": True, "start_from_encoded_w_plus": True},
+    "encoded": {"start_from_latent_avg": False, "start_from_encoded_w_plus": True},
+    "neither": {"start_from_latent_avg": False, "start_from_encoded_w_plus": False},
+}
+"""The three cases of the options that say what SAM's offset is added to. Golden data are of the first."""
 
 
 def folder() -> Path:
     """Where the files lie: ADFD_FORMULA_DIR, or a folder of this user's under /tmp."""
-    return Path(os.environ.get("ADFD_FORMULA_DIR", f"/tmp/adfd-formula-{os.getuid()}"))
+    return Path(os.environ.get("ADFD_FORMULA_DIR", f"/tmp/adfd-formula2-{os.getuid()}"))
 
 
 def normal(key: str, shape: tuple[int, ...] | list[int]) -> np.ndarray:
@@ -58,6 +64,13 @@ def alexnet_state() -> dict[str, Tensor]:
     return {key: tensor(f"alexnet.{key}", entry) for key, entry in entries.items()}
 
 
+def with_start(path: Path, start: str, target: Path) -> Path:
+    """The same file of SAM's with other options; 2.3 GB."""
+    content = torch.load(path, weights_only=True, mmap=True)
+    torch.save(content | {"opts": OPTS | STARTS[start]}, target)
+    return target
+
+
 def formula_files() -> dict[str, Path]:
     """Paths of the files by the argument names of `load_sam`; those not there yet are made."""
     manifest = json.loads((GOLDEN / "sam_manifest.json").read_text())
@@ -65,7 +78,7 @@ def formula_files() -> dict[str, Path]:
         SAM: lambda: {
             "state_dict": state_dict(manifest[SAM]["state_dict"]),
             "latent_avg": tensor("latent_avg", manifest[SAM]["latent_avg"]),
-            "opts": OPTS,
+            "opts": OPTS | STARTS["average"],
         },
         ARCFACE: partial(state_dict, manifest[ARCFACE]),
         DEX: lambda: {"state_dict": state_dict(manifest[DEX]["state_dict"])},

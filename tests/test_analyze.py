@@ -123,6 +123,7 @@ def test_run_directory_and_page_are_complete(run_stage: Run, tmp_path: Path, tin
     assert places == [(tiny.space.layers[layer].name, channel) for layer, channel in located]
 
 
+@pytest.mark.thorough
 def test_gallery_shows_what_the_judges_read(run_stage: Run) -> None:
     run = run_stage(*SMALL, "seed=3", "gallery.k=4", "gallery.face=7", stage="analyze")
     networks, channels = load_tiny(None), analysed(run)
@@ -184,12 +185,14 @@ def test_moved_channels_come_first(tiny: Networks) -> None:
     assert numbers["significant_slope"] == n_moved
 
 
+@pytest.mark.thorough
 def test_without_a_gallery_there_are_no_pictures(run_stage: Run) -> None:
     run = run_stage(*BARE, stage="analyze")
     assert not [*run.glob("gallery.*"), *run.glob("traversal.*")]
     assert not Page(run / "channels.html").alts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("analysis", ["sensitivity", "intervention"])
 def test_other_analyses_add_to_what_is_known(run_stage: Run, tiny: Networks, analysis: str) -> None:
     few = (
@@ -252,6 +255,7 @@ def test_failures_are_in_the_summary(run_stage: Run, tmp_path: Path, capfd: pyte
     assert reason in summary["reason"]
 
 
+@pytest.mark.thorough
 def test_interrupted_run_says_so(run_stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -264,6 +268,7 @@ def test_interrupted_run_says_so(run_stage: Run, tmp_path: Path, monkeypatch: py
     assert analysed(tmp_path / "run").n_samples == 60
 
 
+@pytest.mark.thorough
 def test_wandb_gets_numbers_pictures_and_the_table(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = run_stage(*SMALL, "logger=both", "logger.mode=offline", stage="analyze")
@@ -289,6 +294,7 @@ def test_wandb_gets_numbers_pictures_and_the_table(run_stage: Run, monkeypatch: 
         assert summary[key] == pytest.approx(on_disk[key]) if key != "status" else summary[key] == "finished"
 
 
+@pytest.mark.thorough
 def test_sweep_ends_with_its_convergence(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = run_stage("-m", *BARE[1:], "analysis.n_samples=100,300", "seed=0,1", stage="analyze")
     table = lines(sweep / "convergence.csv")
@@ -308,6 +314,7 @@ def test_sweep_ends_with_its_convergence(run_stage: Run, capsys: pytest.CaptureF
     assert Image.open(sweep / "convergence.png").width > 1000
 
 
+@pytest.mark.thorough
 def test_failed_jobs_are_named_and_the_rest_compared(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", *BARE, "analysis.psi=0.5,0.9,2", stage="analyze", directory="s")

@@ -22,11 +22,12 @@ from PIL import Image
 from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
 from adfd.config import build_evaluate, build_shared
-from adfd.evaluation import jobs, measuring
+from adfd.evaluation import calibration, jobs, measuring, panel
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
 from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
 from adfd.faces.photos import as_img
+from adfd.models import fetch
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
@@ -66,6 +67,44 @@ def metrics_of(directory: Path) -> dict:
 
 def img_of(path: Path) -> torch.Tensor:
     return as_img(Image.open(path).convert("RGB"))
+
+
+@pytest.mark.skipif(bool(panel.missing()) or not fetch.ALEXNET.is_there(), reason=fetch.REMEDY)
+def test_independent_judges_come_first_and_read_once(
+    run: Path, run_stage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = evaluate(run_stage, run, "cyclic=false")
+    heads = next(csv.reader((output / "table.csv").open()))
+    assert heads.index("age_gap") < heads.index("age_error")
+    notes = (output / "table.md").read_text()
+    assert "panel: faceres and face-api (calibrated to dlib's years), not in the loss" in notes
+    assert "lpips: LPIPS v0.1 AlexNet, not in the loss" in notes
+    known = calibration.shipped()
+    judges = panel.load_panel()
+    row = rows_of(run)[0]
+    readings = [judges.read(img_of(run / name)) for name in (row["image"], f"images/{row['photo']}_age70_anchor.png")]
+    ages = [known.panel(r.faceres_age.numpy(), r.faceapi_age.numpy())[0] for r in readings]
+    lines = [json.loads(line) for line in (run / "measurements.jsonl").read_text().splitlines()]
+    read = next(line for line in lines if line["judges"] == "independent")
+    assert known.panel(read["faceres_age"], read["faceapi_age"]) == pytest.approx(ages[0], abs=0.01)
+    assert known.panel(read["faceres_age_anchor"], read["faceapi_age_anchor"]) == pytest.approx(ages[1], abs=0.01)
+    assert "age_gap" in metrics_of(run)["quantities"]
+    monkeypatch.setattr(panel, "load_panel", lambda: pytest.fail("read again"))
+    build_evaluate._panel.cache_clear()
+    evaluate(run_stage, run, "cyclic=false", directory="again")
+
+
+def test_missing_judges_are_named_and_nothing_else_fails(
+    run: Path, run_stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADFD_CACHE", str(tmp_path / "empty"))
+    output = evaluate(run_stage, run, "cyclic=false")
+    quantities = metrics_of(run)["quantities"]
+    assert "age_error" in quantities
+    assert "age_gap" not in quantities
+    notes = (output / "table.md").read_text()
+    assert "panel: missing" in notes
+    assert "lpips: missing" in notes
 
 
 def test_metrics_agree_with_independent_computations(run_stage: Run, tiny: Networks) -> None:
@@ -144,6 +183,7 @@ def test_without_cyclic_none_is_reported_though_it_was_measured(run_stage: Run, 
     assert "id_similarity_cyclic" not in metrics_of(run)["quantities"]
 
 
+@pytest.mark.thorough
 def test_a_sweep_leaves_tables_and_figures_beside_it_and_where_asked(
     run_stage: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,7 +311,7 @@ def test_runs_are_found_wherever_they_lie_and_in_order(run_stage: Run, tmp_path:
         (["runs=absent"], "absent does not exist"),
         (["runs=.", "judges=sam"], "judges must be run or model, got sam"),
         (["runs=.", "source=web"], "source must be runs or folder, got web"),
-        (["runs=.", "table.columns=[age_eror]"], "table.columns must name quantities of age, age_error"),
+        (["runs=.", "table.columns=[age_eror]"], "table.columns must name quantities of age_gap, "),
         (["runs=.", "figures.trade_offs=[[age_error]]"], "figures.trade_offs must be a list of pairs"),
         (["runs=.", "figures.trade_offs=[[age_error,x]]"], "figures.trade_offs must name quantities"),
         (["runs=.", "batch_size=0"], "batch_size must be at least 1, got 0"),
@@ -291,6 +331,7 @@ def test_mistakes_are_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.thorough
 def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: Networks) -> None:
     pictures, sources = tmp_path / "theirs", tmp_path / "photos"
     pictures.mkdir()
@@ -440,6 +481,7 @@ def test_tables_by_target_age_have_a_column_for_each() -> None:
     assert (row["age_error_at_70"], row["age_error_at_70_low"]) == ("1", "")
 
 
+@pytest.mark.thorough
 def test_trade_offs_have_a_line_for_each_lambda() -> None:
     jobs = [
         job(str(i), (f"loss.aging={a}", f"loss.id={b}"), age_error=10 / a, id_similarity_source=0.5 + b / 10)

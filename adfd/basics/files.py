@@ -26,7 +26,7 @@ def lock(path: Path, wait: bool = False) -> IO[str]:
 
     Raises OccupiedError naming the process that holds it, unless told to wait for that one.
     """
-    file = path.open("a+")
+    file = path.open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -50,7 +50,7 @@ def held(path: Path) -> bool:
 
 
 def json_line(row: Row) -> bytes:
-    return json.dumps(finite(row), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(finite(row), ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 def append_line(path: Path, row: Row) -> None:
@@ -65,19 +65,30 @@ def append_line(path: Path, row: Row) -> None:
 def end_line(path: Path) -> None:
     """End a last line that a kill or a full disk cut short, so that the next row does not join it."""
     if path.exists() and not path.read_bytes().endswith(b"\n"):
-        with path.open("a") as file:
-            file.write("\n")
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a JSON lines file, without a last line that a full disk cut short; none where there is no file."""
+    """Rows of a JSON lines file, without a last line that a full disk cut short; none where there is no file.
+
+    A line ends at a line feed and nowhere else: a name may hold other characters that end a line of text. A line that
+    is no JSON object is none.
+    """
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested beyond any row
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
+
+
+def one_line(text: str) -> str:
+    """The text with a space for every character that cannot be printed, such as a line end or a control character."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def finite(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,8 @@ class Draws:
     outputs: tuple[int, ...]
     z: Tensor
     """`[M, 512]`, Gaussian."""
+    seeds: tuple[int, ...] = ()
+    """Each output's own, with which its stream of latents begins; none where nothing is drawn again."""
 
     def to(self, device: torch.device) -> Draws:
         """The same draws with their latents on a device."""
@@ -29,9 +31,10 @@ def draw(seed: int, names: Sequence[str], wanted: Sequence[tuple[int, int]], dim
 
     Drawn on the CPU with one generator per (seed, name, output), so that every device and every batch gets the same.
     """
-    z = [_normal(output_seed(seed, names[row], output), dim) for row, output in wanted]
+    seeds = tuple(output_seed(seed, names[row], output) for row, output in wanted)
+    z = torch.stack([next(stream(own, dim)) for own in seeds])
     rows, outputs = zip(*wanted, strict=True)
-    return Draws(rows, outputs, torch.stack(z))
+    return Draws(rows, outputs, z, seeds)
 
 
 def output_seed(seed: int, name: str, output: int) -> int:
@@ -40,5 +43,8 @@ def output_seed(seed: int, name: str, output: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _normal(seed: int, dim: int) -> Tensor:
-    return torch.randn(dim, generator=torch.Generator().manual_seed(seed))
+def stream(seed: int, dim: int) -> Iterator[Tensor]:
+    """The latents `[dim]` of one output, without end; the first is the one in `Draws`."""
+    rng = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randn(dim, generator=rng)

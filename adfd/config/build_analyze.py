@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.analysis.shards import Shards
 from adfd.config.build_shared import in_sweep, plain, settings
-from adfd.stylespace.statistics import Channels
+
+if TYPE_CHECKING:
+    from adfd.analysis.shards import Shards
+    from adfd.stylespace.statistics import Channels
 
 
 def analysis(cfg: DictConfig) -> Any:
@@ -21,11 +23,15 @@ def analysis(cfg: DictConfig) -> Any:
 
 def compared(cfg: DictConfig, generator: str) -> Channels | None:
     """The channels file to set beside ours; None where `compare` names none. Raises AdfdError for another generator."""
+    from adfd.stylespace.statistics import Channels
+
     return None if cfg.compare is None else Channels.load(Path(cfg.compare), generator)
 
 
 def shards(cfg: DictConfig, on_unit: Callable[[int], object]) -> Shards:
     """Where the analysis keeps its parts: in the run's folder, or in the sweep's, whose jobs share faces."""
+    from adfd.analysis.shards import Shards
+
     hydra = HydraConfig.get()
     folder = hydra.sweep.dir if in_sweep() else hydra.runtime.output_dir
     chosen = plain(cfg)

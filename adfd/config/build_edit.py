@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -29,6 +30,8 @@ from adfd.runs.making import Making
 from adfd.runs.ranks import Ranks
 from adfd.runs.showing import Showing
 
+log = logging.getLogger(__name__)
+
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
     """Whether an earlier start finished all outputs, of all photos that are there now. Nothing is loaded for that."""
@@ -37,7 +40,8 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
         return False
     folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
     for table, folder in folders.items():
-        seen = {record["photo"] for file in run.path.glob(table) for record in csv.DictReader(file.open())}
+        files = [file.open(encoding="utf-8", newline="") for file in run.path.glob(table)]
+        seen = {record["photo"] for file in files for record in csv.DictReader(file)}
         with suppress(AdfdError):  # photos that are gone by now were done with
             if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
                 return False
@@ -58,6 +62,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     stack = networks(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
+    if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
+        log.info("the channels file is without analysis=nature: styles are not screened, natural spread is unknown")
     persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     others = references(cfg)
@@ -76,7 +82,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         seed=cfg.seed,
         references=others.sources.names if others else (),
     )
-    showing = Showing(making, run, trackers(cfg, run.path, "method"), cfg.logger.every_n_steps, moving)
+    showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
     return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
 

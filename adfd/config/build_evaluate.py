@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
-from adfd.config.build_shared import networks, plain, settings
-from adfd.evaluation.foreign import Folder, score
-from adfd.models.judges import judge_names
-from adfd.models.networks import Networks
+from adfd.config.build_shared import networks, plain, settings, told
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from adfd.evaluation.jobs import Record
+    from adfd.evaluation.foreign import Folder
+    from adfd.evaluation.independent import Independent
+    from adfd.evaluation.jobs import Job, Record
     from adfd.evaluation.measuring import Measuring
+    from adfd.evaluation.panel import Panel
+    from adfd.models.lpips_alex import LpipsAlex
+    from adfd.models.networks import Networks
 
 
 def check(cfg: DictConfig) -> None:
@@ -53,42 +55,24 @@ def run_paths(cfg: DictConfig) -> list[Path]:
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
     """The runs to evaluate: those below `runs`, or one that a folder of pictures is made into, in `output`."""
+    from adfd.config.foreign_run import record
+    from adfd.evaluation.foreign import score
     from adfd.evaluation.jobs import find_runs
 
     if cfg.source == "runs":
-        return [record(path, Path(cfg.paths.root)) for path in find_runs(run_paths(cfg))]
+        return [record(path, Path(cfg.paths.root), list(cfg.trust)) for path in find_runs(run_paths(cfg))]
     chosen = plain(cfg)
     folder: Folder = settings(cfg.folder)
     parts = {key: chosen[key] for key in ("folder", "prepare", "model")}
-    score(RunDirectory(output, parts), folder, settings(cfg.prepare), networks(cfg, channels=False))
-    return [record(output, Path(cfg.paths.root))]
-
-
-def record(directory: Path, root: Path) -> Record:
-    """What a run's `.hydra` folder tells. Files that its configuration names below its checkout are sought in ours."""
-    from adfd.evaluation.jobs import Record
-
-    files = [directory / ".hydra" / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
-    try:
-        cfg, own, overrides = (cast(Any, OmegaConf.load(file)) for file in files)
-        config, hydra = plain(cfg), own.hydra
-        cfg.paths.root = str(root)
-        model = plain(cfg)["model"]
-        module = "adfd" if hydra.job.name == "edit" else f"adfd.{hydra.job.name}"
-        single = ["hydra.mode=RUN"] if hydra.runtime.choices.get("experiment") else []
-        method = hydra.runtime.choices.get("method") or settings(cfg.folder).method
-    except AdfdError:
-        raise
-    except Exception as error:
-        raise AdfdError(f"{directory}/.hydra is not readable ({type(error).__name__}); leave this run out") from error
-    given = tuple(map(str, overrides))
-    command = shlex.join(["python", "-m", module, *given, *single])
-    return Record(directory, method, given, command, config, model)
+    run = RunDirectory(output, parts, told(cfg))
+    score(run, folder, settings(cfg.prepare), networks(cfg, channels=False))
+    return [record(output, Path(cfg.paths.root), [chosen["model"]["_target_"].partition(".")[0]])]
 
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
     """How a run's pictures are measured: networks are loaded when something is."""
     from adfd.evaluation.measuring import Measuring
+    from adfd.models.judges import judge_names
 
     model = run.model if cfg.judges == "run" else plain(cfg.model)
     cyclic = cfg.cyclic and "method" in run.config  # another program's pictures have no codes
@@ -98,7 +82,70 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
         stack=partial(_stack, cfg, run.model) if cyclic else None,
         own=judge_names(run.model),
         batch_size=cfg.batch_size,
+        independent=independent(cfg, judge_names(model)["identity"]) if cfg.independent else None,
     )
+
+
+def independent(cfg: DictConfig, identity_judge: str) -> Independent:
+    """The independent judges whose files are there; networks are loaded when a picture is read."""
+    from adfd.evaluation import calibration
+    from adfd.evaluation.independent import Independent
+    from adfd.evaluation.panel import missing
+    from adfd.models import fetch
+
+    absent = (*missing(), *(() if fetch.ALEXNET.is_there() else ("LPIPS",)))
+    known = calibration.shipped()
+    return Independent(
+        panel=None if set(absent) - {"LPIPS"} else _panel,
+        lpips=None if "LPIPS" in absent else _lpips,
+        calibration=known,
+        batch_size=cfg.batch_size,
+        missing=absent,
+        in_loop_threshold=known.same_person_in_loop if identity_judge == "dlib face" else None,
+    )
+
+
+def natural_faces(cfg: DictConfig, jobs: Sequence[Job]) -> Job | None:
+    """Unedited faces that the loop reads like the jobs' outputs; None where the panel or dlib read none of them."""
+    from adfd.evaluation import calibration
+    from adfd.evaluation.independent import natural_rows
+    from adfd.evaluation.jobs import Job, estimates
+
+    rows = [row for job in jobs for row in job.rows if row.get("panel_age") is not None]
+    judges = next((job.judges for job in jobs), {})
+    if not rows or not judges.get("age", "").startswith("dlib age"):
+        return None
+    made = natural_rows(calibration.shipped(), rows)
+    bootstrap = settings(cfg.bootstrap)
+    ages = sorted({row["target_age"] for row in made})
+    return Job(
+        directory=Path(),
+        name="natural faces",
+        method="natural faces",
+        overrides=(),
+        command="",
+        config={},
+        status="",
+        reason="",
+        rows=made,
+        estimates=estimates(made, bootstrap),
+        by_age={age: estimates([row for row in made if row["target_age"] == age], bootstrap) for age in ages},
+        judges=dict(judges),
+    )
+
+
+@cache
+def _panel() -> Panel:
+    from adfd.evaluation.panel import load_panel
+
+    return load_panel()
+
+
+@cache
+def _lpips() -> LpipsAlex:
+    from adfd.models.lpips_alex import load_lpips
+
+    return load_lpips()
 
 
 def _stack(cfg: DictConfig, model: dict[str, Any], channels: bool = True) -> Networks:

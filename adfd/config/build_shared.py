@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
-from adfd.models.networks import Networks
 from adfd.runs import tracking
-from adfd.runs.directory import config_hash
+from adfd.runs.directory import config_hash, link_wandb
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
+
+    from adfd.models.networks import Networks
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """What the results of a run depend on. Raises AdfdError naming the first key without a value."""
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
+
+
+def told(cfg: DictConfig) -> dict[str, Any]:
+    """What a run directory keeps of its run, so that nothing need be resolved to read it."""
+    hydra = HydraConfig.get()
+    return {
+        "stage": hydra.job.name,
+        "method": hydra.runtime.choices.get("method"),
+        "experiment": hydra.runtime.choices.get("experiment"),
+        "overrides": list(hydra.overrides.task),
+        "config": plain(cfg),
+    }
 
 
 def in_sweep() -> bool:
@@ -86,9 +99,16 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
     model = plain(cfg.model)
     target = model.pop("_target_")
-    settings = {key: value for key, value in model.items() if key not in ("age_range", "anchor")}
-    settings |= {} if channels else {"channels": None}
-    return _networks(target, json.dumps(settings, sort_keys=True), fabric(cfg))
+    chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
+    chosen |= {} if channels else {"channels": None}
+    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
+    views = OmegaConf.select(cfg, "views")
+    return made if views is None else _asked(made, json.dumps(OmegaConf.to_container(views, resolve=True)))
+
+
+@cache
+def _asked(made: Networks, views: str) -> Networks:
+    return made.asked(settings(json.loads(views)))
 
 
 @cache
@@ -105,8 +125,11 @@ def check_logger(cfg: DictConfig) -> None:
         raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
 
 
-def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Tracker]:
-    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`."""
+def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> list[tracking.Tracker]:
+    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`.
+
+    They are told which channels file the stack has.
+    """
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:
         return made
@@ -114,7 +137,7 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
         made.append(tracking.CsvTracker(directory))
     if cfg.logger.wandb:
         own = config_hash(identity(cfg))
-        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text() if in_sweep() else None
+        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text(encoding="utf-8") if in_sweep() else None
         said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
         made.append(
             tracking.WandbTracker(
@@ -131,4 +154,11 @@ def trackers(cfg: DictConfig, directory: Path, group: str) -> list[tracking.Trac
                 },
             )
         )
+        if in_sweep():
+            link_wandb(Path(hydra.sweep.dir))
+    if made and stack.channels is not None:
+        from adfd.stylespace.statistics import file_of
+
+        for tracker in made:
+            tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
     return made

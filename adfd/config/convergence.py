@@ -14,8 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from adfd.config.sweep import read_jobs
-from adfd.report import convergence
-from adfd.report.channel_figures import save
 from adfd.runs import console
 
 
@@ -24,11 +22,16 @@ class Convergence(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
+            from adfd.report import convergence
+
             directory = Path(config.hydra.sweep.dir)
             if points := convergence.compare(directory, read_jobs(directory)):
                 convergence.write_csv(directory / "convergence.csv", points)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from adfd.report import convergence
+        from adfd.report.channel_figures import save
+
         directory = Path(config.hydra.sweep.dir)
         if points := convergence.compare(directory, read_jobs(directory)):
             convergence.write_csv(directory / "convergence.csv", points)

@@ -6,62 +6,72 @@ settings themselves (`LossWeights`, `Refinement`, ...), which the builders make 
 
 from __future__ import annotations
 
-from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+import ast
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
-from adfd.analysis.correlation import Correlation
-from adfd.analysis.intervention import Intervention
-from adfd.analysis.sensitivity import Sensitivity
 from adfd.config.sweep import job_folder
-from adfd.evaluation.bootstrap import Bootstrap
-from adfd.evaluation.foreign import Folder
-from adfd.faces.prepared import PrepareSettings
-from adfd.methods import diversify, guided
-from adfd.methods.objective import LossWeights
-from adfd.methods.refine import Refinement
-from adfd.report.channel_gallery import Gallery
-from adfd.runs.animation import Animation
-from adfd.stylespace.weights import ChannelWeights
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CONF = CHECKOUT / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "edit.yaml").exists() else None
+"""None where the package was installed: it then carries `conf` itself, and runs write below the working directory."""
+CONF = (CHECKOUT or PACKAGE) / "conf"
 
 
-def node(settings: type) -> Any:
-    """The config node of a settings class: its fields, typed and without values, and its `_target_`.
+@cache
+def node(settings: str) -> Any:
+    """The config node of a settings class, `package.module.Class`: its fields, typed and without values, and its
+    `_target_`.
 
-    Assign it to `<settings>Node` in this module: the workers of a sweep find it here by its name.
+    The class is read off its source instead of imported: what it stands beside takes seconds to import, for which
+    neither `--help` nor a misspelt key should wait. Assign the node to `<settings>Node` in this module: the workers of
+    a sweep find it here by its name.
     """
-    hints = get_type_hints(settings)
-    typed: list[Any] = [("_target_", str, field(default=f"{settings.__module__}.{settings.__qualname__}"))]
-    for item in fields(settings):
-        kind = node(hints[item.name]) if is_dataclass(hints[item.name]) else hints[item.name]
-        assert item.default is REQUIRED, f"{settings.__name__}.{item.name}: numbers are declared in conf/"
-        typed.append((item.name, kind, field(default=MISSING)))
-    made = make_dataclass(f"{settings.__name__}Node", typed)
+    module, name = settings.rsplit(".", 1)
+    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text())
+    (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
+    typed: list[Any] = [("_target_", str, field(default=settings))]
+    for item in found.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            word = isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+            assert item.value is None or word, f"{name}.{item.target.id}: numbers are declared in conf/"
+            typed.append((item.target.id, _kind(ast.unparse(item.annotation), tree), field(default=MISSING)))
+    made = make_dataclass(f"{name}Node", typed)
     made.__module__ = __name__
     return made
 
 
-LossWeightsNode = node(LossWeights)
-RefinementNode = node(Refinement)
-PrepareSettingsNode = node(PrepareSettings)
-ChannelWeightsNode = node(ChannelWeights)
-PerturbationNode = node(diversify.Perturbation)
-PathNode = node(guided.Path)
-SearchNode = node(guided.Search)
-AnimationNode = node(Animation)
-GalleryNode = node(Gallery)
-CorrelationNode = node(Correlation)
-SensitivityNode = node(Sensitivity)
-InterventionNode = node(Intervention)
-FolderNode = node(Folder)
-BootstrapNode = node(Bootstrap)
+def _kind(annotation: str, tree: ast.Module) -> Any:
+    """The type of a field; the node of a settings class that its module imports."""
+    for item in tree.body:
+        if isinstance(item, ast.ImportFrom) and annotation in [alias.name for alias in item.names]:
+            return Any if item.module == "typing" else node(f"{item.module}.{annotation}")
+    return eval(annotation, {})  # of built-in types, as str | None
+
+
+LossWeightsNode = node("adfd.methods.objective.LossWeights")
+RefinementNode = node("adfd.methods.refine.Refinement")
+PrepareSettingsNode = node("adfd.faces.prepared.PrepareSettings")
+ChannelWeightsNode = node("adfd.stylespace.weights.ChannelWeights")
+PerturbationNode = node("adfd.methods.diversify.Perturbation")
+PathNode = node("adfd.methods.guided.Path")
+SearchNode = node("adfd.methods.guided.Search")
+AnimationNode = node("adfd.runs.animation.Animation")
+GalleryNode = node("adfd.report.channel_gallery.Gallery")
+CorrelationNode = node("adfd.analysis.correlation.Correlation")
+SensitivityNode = node("adfd.analysis.sensitivity.Sensitivity")
+InterventionNode = node("adfd.analysis.intervention.Intervention")
+ViewsNode = node("adfd.models.views.Views")
+NatureNode = node("adfd.analysis.nature.Nature")
+RealignmentNode = node("adfd.methods.realign.Realignment")
+AcceptanceNode = node("adfd.methods.acceptance.Acceptance")
+FolderNode = node("adfd.evaluation.foreign.Folder")
+BootstrapNode = node("adfd.evaluation.bootstrap.Bootstrap")
 
 
 @dataclass
@@ -76,6 +86,9 @@ class StyleMixingNode(MethodNode):
     anchor: str = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -84,6 +97,9 @@ class ReferenceMixingNode(MethodNode):
     anchor: str = MISSING
     layers: list[int] | None = MISSING
     strength: float = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -93,6 +109,11 @@ class DiversifyNode(MethodNode):
     perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
     loss: Any = MISSING
     refinement: Any = MISSING
+    realignment: Any = MISSING
+    acceptance: Any = MISSING
+    redraws: int = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
 
 
 @dataclass
@@ -109,6 +130,7 @@ class ModelNode:
     channels: str | None = None
     age_range: list[float] = MISSING
     anchor: str = MISSING
+    anchor_identity: float = MISSING
 
 
 @dataclass
@@ -172,7 +194,8 @@ class SweepNode:
 
 @dataclass
 class PathsNode:
-    root: str = str(CHECKOUT)
+    root: str = str(CHECKOUT or Path.cwd())
+    package: str = str(PACKAGE)
     output_dir: str = MISSING
     prepared_dir: str = MISSING
     channels_dir: str = MISSING
@@ -195,6 +218,7 @@ class AnalyzeConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     analysis: Any = MISSING
     hardware: HardwareNode = MISSING
     logger: LoggerNode = MISSING
@@ -209,6 +233,7 @@ class AnalyzeConfig:
 @dataclass
 class TableNode:
     columns: list[str] = MISSING
+    natural: bool = MISSING
     by_age: list[str] = MISSING
 
 
@@ -229,8 +254,10 @@ class EvaluateConfig:
     hardware: HardwareNode = MISSING
     source: str = MISSING
     runs: Any = MISSING
+    trust: list[str] = MISSING
     judges: str = MISSING
     cyclic: bool = MISSING
+    independent: bool = MISSING
     batch_size: int = MISSING
     folder: FolderNode = MISSING  # type: ignore[valid-type]
     bootstrap: BootstrapNode = MISSING  # type: ignore[valid-type]
@@ -239,12 +266,27 @@ class EvaluateConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Root of `python -m adfd.export`."""
+
+    paths: PathsNode = MISSING
+    model: Any = MISSING
+    hardware: HardwareNode = MISSING
+    seed: int = MISSING
+    tolerance: float = MISSING
+
+
+@dataclass
 class EditConfig(PrepareConfig):
     """Root of `python -m adfd`."""
 
     method: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     loss: LossWeightsNode = MISSING  # type: ignore[valid-type]
     refine: RefinementNode = MISSING  # type: ignore[valid-type]
+    realign: RealignmentNode = MISSING  # type: ignore[valid-type]
+    accept: AcceptanceNode = MISSING  # type: ignore[valid-type]
+    redraws: int = MISSING
     channels: ChannelWeightsNode = MISSING  # type: ignore[valid-type]
     path: PathNode = MISSING  # type: ignore[valid-type]
     search: SearchNode = MISSING  # type: ignore[valid-type]
@@ -274,6 +316,7 @@ def register() -> None:
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="export_schema", node=ExportConfig)
     methods: dict[str, type] = {
         "transform": MethodNode,
         "style_mixing": StyleMixingNode,
@@ -286,5 +329,6 @@ def register() -> None:
     for name, schema in {"embedded": EmbeddedNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
     analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
+    analyses |= {"nature": NatureNode}
     for name, schema in analyses.items():
         store.store(group="schema/analysis", name=name, node=schema)

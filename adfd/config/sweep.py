@@ -4,6 +4,7 @@ Hydra calls `SweepSummary` as a callback and `job_folder` as `${job_folder:...}`
 0/ 1/ 2/ ...    a run directory for each job
 sweep.csv       one row for each job, written anew whenever one starts or ends
 sweep_id        its name in W&B, the same however often it is resumed
+wandb/          a link to each W&B run of its jobs, for `wandb leet` to show them side by side
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import io
 import secrets
 import signal
 import sys
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -30,7 +33,7 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, atomic, held, lock, read_rows
 from adfd.config import build_shared
 from adfd.runs.console import show_path, show_sweep
-from adfd.runs.directory import config_hash, read_summary, row_key
+from adfd.runs.directory import check_owner, config_hash, link_wandb, read_summary, row_key
 from adfd.runs.sheets import stack_sheets
 from adfd.runs.stage import INTERRUPTED
 
@@ -50,6 +53,7 @@ COLUMNS = (
     "hash",
     "sweep_id",
 )
+EDIT = "edit"  # the stage whose folders belong to a configuration
 MAX_SHEETS = 24  # a larger picture is no longer looked at
 
 
@@ -58,28 +62,43 @@ def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
 
     Folders are told by the `config_hash` in them, so a job finds its own whatever its number is now.
     """
-    directory, cfg = Path(sweep), copy.deepcopy(_root_)
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
-    try:
-        own = config_hash(build_shared.identity(cfg))
-    except AdfdError:  # a value is missing, as the job itself will tell
-        own = config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    directory, own = Path(sweep), own_hash(_root_)
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory / ".folders", wait=True):
-        owners = {mark.read_text(): mark.parent.name for mark in directory.glob("*/config_hash")}
+        owners = {mark.read_text(encoding="utf-8"): mark.parent.name for mark in directory.glob("*/config_hash")}
         if own not in owners:
             owners[own] = next(str(n) for n in count(number) if not (directory / str(n) / "config_hash").exists())
             folder = directory / owners[own]
             folder.mkdir(exist_ok=True)
-            (folder / "config_hash").write_text(own)
+            (folder / "config_hash").write_text(own, encoding="utf-8")
         return owners[own]
+
+
+def own_hash(config: DictConfig) -> str:
+    """The hash of what the results of a job depend on, before the job starts."""
+    cfg = copy.deepcopy(config)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    try:
+        return config_hash(build_shared.identity(cfg))
+    except AdfdError:  # a value is missing, as the job itself will tell
+        return config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
 class SweepSummary(Callback):
     """Guards the directory, and collects the jobs' summaries; the exit code is 1 where a job did not finish."""
 
     lock: ClassVar[IO[str] | None] = None  # the instance is sent to worker processes
+    told: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
+    """Ends the lines of jobs that run where their output is not seen."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a folder that is another configuration's before Hydra writes its files there."""
+        if config.hydra.job.name == EDIT:
+            try:
+                check_owner(Path(config.hydra.run.dir), own_hash(config))
+            except (AdfdError, OSError) as error:
+                sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
@@ -94,6 +113,13 @@ class SweepSummary(Callback):
         atexit.register(report, directory)  # after Ctrl-C, or where a launcher lost a worker
         for number in (signal.SIGINT, signal.SIGTERM):  # while worker processes have the jobs
             signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+        launcher = config.hydra.launcher.get("_target_", "")
+        if "Slurm" in launcher:
+            from adfd.config import slurm  # submitit is an extra
+
+            slurm.heed_the_queue()
+        if "submitit" in launcher or "ray" in launcher:
+            SweepSummary.told = staticmethod(tell_ends(directory))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -105,6 +131,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         atexit.unregister(report)
+        SweepSummary.told()
         try:
             failed = report(Path(config.hydra.sweep.dir))
         except OSError as error:
@@ -115,6 +142,51 @@ class SweepSummary(Callback):
             sys.exit(1)
 
 
+def tell_ends(directory: Path) -> Callable[[], None]:
+    """Print a line whenever a job ends, until the returned function is called."""
+    over, said = threading.Event(), dict(ends(directory))
+
+    def tell() -> None:
+        last = False
+        while not last:
+            last = over.wait(2)
+            for folder, line in ends(directory):
+                if said.get(folder) != line:
+                    print(line, flush=True)
+                said[folder] = line
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        over.set()
+        thread.join()
+
+    return stop
+
+
+def ends(directory: Path) -> Iterator[tuple[Path, str]]:
+    """The folder of each job that ended, and how it did, in a line."""
+    for file in sorted(directory.glob("*/summary.json"), key=lambda path: job_number(path.parent.name)):
+        summary = read_summary(file.parent)
+        if summary.get("status") != "running":
+            told = [f"{summary['outputs']} outputs"] if summary.get("outputs") is not None else []
+            told += [f"harmonic {summary['harmonic']:.2f}"] if summary.get("harmonic") is not None else []
+            told += [summary["reason"]] if summary.get("reason") else []
+            yield file.parent, f"job {file.parent.name} {summary.get('status')}: {', '.join(told)}".rstrip(": ")
+
+
+def never_began(jobs: list[Row]) -> list[str]:
+    """What Slurm dropped before it had a folder: a line for each job."""
+    slurm = sys.modules.get("adfd.config.slurm")
+    there = [set(job["overrides"]) for job in jobs]
+    return [
+        f"never began: {' '.join(asked)} (Slurm's job {number})"
+        for number, overrides in (slurm.lost if slurm else [])
+        if set(asked := [item for item in overrides if not item.startswith("sweep.")]) not in there
+    ]
+
+
 def begin(directory: Path, resume: bool | None) -> None:
     """Give the sweep its id, or go on with it. Raises AdfdError where that was not asked for, OSError on a bad disk."""
     jobs = [settled(job) for job in read_jobs(directory)]
@@ -123,22 +195,30 @@ def begin(directory: Path, resume: bool | None) -> None:
         raise AdfdError(f"{directory} holds {len(jobs)} jobs of a sweep; {remedy}choose another hydra.sweep.dir")
     mark = directory / "sweep_id"
     if not mark.exists():
-        mark.write_text(f"{directory.name}-{secrets.token_hex(3)}")
+        mark.write_text(f"{directory.name}-{secrets.token_hex(3)}", encoding="utf-8")
     write_csv(directory / "sweep.csv", jobs)
     if jobs:
         states = Counter(job["status"] for job in jobs)
-        print(f"sweep {mark.read_text()} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}")
+        print(
+            f"sweep {mark.read_text(encoding='utf-8')} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}"
+        )
 
 
 def report(directory: Path) -> bool:
     """Write and show what became of all jobs; whether one of those that were just started did not finish."""
     jobs = [settled(job) for job in read_jobs(directory)]
+    missing = never_began(jobs)
+    for line in missing:
+        print(line, file=sys.stderr)
     if not jobs:
-        return False
+        return bool(missing)
     write_csv(directory / "sweep.csv", jobs)
     show_sweep(jobs, directory / "sweep.csv")
     if any(directory.glob("*/wandb/offline-run-*")):
         show_path("to W&B", Path(f"wandb sync {directory}/*/wandb/offline-run-*"))
+    link_wandb(directory)  # of jobs that were run before there were links, too
+    if (directory / "wandb").exists():
+        show_path("in this terminal", Path(f"wandb leet {directory}/wandb"))
     sheets = sorted(directory.glob("*/sheets/*.png"), key=lambda path: (job_number(path.parts[-3]), path.name))
     if sheets:
         stack_sheets([Image.open(path) for path in sheets[:MAX_SHEETS]]).save(directory / "contact_sheet.png")
@@ -148,7 +228,7 @@ def report(directory: Path) -> bool:
             print(f"job {job['job']} {job['status']}: {job['reason']}; see {job['log']}", file=sys.stderr)
     if left := [job["job"] for job in jobs if job["status"] != "finished" and not job["started"]]:
         print(f"not finished, and not asked for this time: job {', '.join(left)}", file=sys.stderr)
-    unfinished = any(job["status"] != "finished" and job["started"] for job in jobs)
+    unfinished = bool(missing) or any(job["status"] != "finished" and job["started"] for job in jobs)
     if unfinished:
         print(f"to go on: the same command with hydra.sweep.dir={directory} sweep.resume=true", file=sys.stderr)
     return unfinished
@@ -173,8 +253,10 @@ def read_jobs(directory: Path) -> list[Row]:
                 "overrides": [item for item in map(str, OmegaConf.load(file)) if not item.startswith("sweep.")],
                 "log": next(iter(folder.glob("*.log")), folder),
                 "started": file.stat().st_mtime_ns >= clock.stat().st_mtime_ns if clock.exists() else True,
-                "hash": (folder / "config_hash").read_text() if (folder / "config_hash").exists() else "",
-                "sweep_id": mark.read_text() if mark.exists() else "",
+                "hash": (folder / "config_hash").read_text(encoding="utf-8")
+                if (folder / "config_hash").exists()
+                else "",
+                "sweep_id": mark.read_text(encoding="utf-8") if mark.exists() else "",
                 "status": "running",
                 "outputs": len(results) - len(failed) if (folder / "results.jsonl").exists() else None,
                 "reason": f"{len(failed)} outputs failed: {failed[0]['reason']}" if failed else "",

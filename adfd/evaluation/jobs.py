@@ -17,13 +17,15 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, atomic, finite, read_rows
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.metrics import QUANTITIES, Quantity
-from adfd.runs.directory import row_key
+from adfd.runs.directory import CONFIG, row_key
 
 SCHEMA_VERSION = 1
 """Of metrics.json and aggregate.json: raise it when a key changes its meaning."""
 LOSS_TERMS = {"age": "aging", "identity": "id", "gender": "gender", "diversity": "perceptual"}
 """The loss term through which each judge steers a refinement."""
 NOT_STEERING = "not in the loss"
+ROW = ("photo", "target_age", "output", "status", "reason", "image")
+"""What every row of a run holds."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Job:
     by_age: dict[float, dict[str, Estimate]]
     """The same by target age, in years."""
     judges: dict[str, str]
-    """Who measured: "age", "identity", "gender", "diversity" -> name, and whether it was in the loss."""
+    """Who measured: "panel", "lpips", "age", "identity", "gender", "diversity" -> name, and whether in the loss."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a directory is one that a run leaves."""
-    return (path / ".hydra" / "config.yaml").is_file() and (path / "config_hash").is_file()
+    told = (path / CONFIG).is_file() or (path / ".hydra" / "config.yaml").is_file()
+    return told and (path / "config_hash").is_file()
 
 
 def _runs_below(path: Path) -> Iterable[Path]:
@@ -125,16 +128,61 @@ def steering(judge: str, config: dict[str, Any]) -> str:
 
 
 def latest_rows(directory: Path) -> list[Row]:
-    """The latest row of every output of a run; a line that was cut short is none."""
-    return list({row_key(row): row for row in read_rows(directory / "results.jsonl")}.values())
+    """The latest row of every output of a run; a line that was cut short is none.
+
+    Raises AdfdError naming file, key and value where a row is of another form, or names what lies outside the run.
+    """
+    file, root = directory / "results.jsonl", directory.resolve()
+    if not file.resolve().is_relative_to(root):
+        raise AdfdError(f"{file} is a link out of the run; leave this run out")
+    rows = read_rows(file)
+    for row in rows:
+        check_row(row, file)
+    latest = list({row_key(row): row for row in rows}.values())
+    for row in latest:
+        for name in pictures_of(row):
+            if not (directory / name).resolve().is_relative_to(root):
+                raise AdfdError(f"{file}: a row names {name!r}, which lies outside the run; leave this run out")
+    return latest
+
+
+def check_row(row: Row, file: Path) -> None:
+    """Refuse a row whose values are not of the kind that a run writes."""
+    numbers = {column for quantity in QUANTITIES.values() for column in quantity.reads} - {"failed", "target_age"}
+    for key, kind in {
+        "photo": str,
+        "target_age": int | float,
+        "output": int,
+        "status": str,
+        "reason": str,
+        "image": str | None,
+        **dict.fromkeys(numbers, int | float | None),
+    }.items():
+        if (key not in row and key in ROW) or not isinstance(row.get(key), kind if key in row else object):
+            raise AdfdError(f"{file}: a row's {key} is not of the kind that a run writes, got {row.get(key)!r:.80}")
+    ok = row["status"] == "ok"
+    if not math.isfinite(row["target_age"]) or (ok and not (isinstance(row["image"], str) and "age" in row)):
+        raise AdfdError(f"{file}: a row of {row['photo']!r:.80} lacks what a finished output has")
+    if any(character in row["photo"] for character in "/\0"):
+        raise AdfdError(f"{file}: a row's photo may not name a folder, got {row['photo']!r:.80}")
+
+
+def pictures_of(row: Row) -> list[str]:
+    """The files that belong to a row, within its run."""
+    stem = f"{row['photo']}_age{row['target_age']:g}"
+    of_photo = [f"images/{row['photo']}_source.png", f"images/{stem}_anchor.png"]
+    return [*of_photo, f"latents/{stem}_{row['output']}.npz", *([row["image"]] if row["image"] else [])]
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
     """`summary.json`; of a run that left none that can be read, that it is lost."""
     try:
-        return {"reason": "", **json.loads((directory / "summary.json").read_text())}
-    except (OSError, json.JSONDecodeError):
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        status, reason = str(summary.get("status", "lost")), str(summary.get("reason", ""))
+        skipped = {str(photo): str(why) for photo, why in summary.get("skipped_photos", {}).items()}
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError):
         return {"status": "lost", "reason": "the run ended without a summary"}
+    return summary | {"status": status, "reason": reason, "skipped_photos": skipped}
 
 
 def make_job(
@@ -149,7 +197,8 @@ def make_job(
     ages = sorted({row["target_age"] for row in rows})
     labels = dict(judges)
     for judge, name in judges.items() if "method" in record.config else ():  # else none knows
-        labels[judge] += ", " + (steering(judge, record.config) if own[judge] == name else NOT_STEERING)
+        if not name.startswith("missing"):
+            labels[judge] += ", " + (steering(judge, record.config) if own.get(judge) == name else NOT_STEERING)
     return Job(
         directory=record.directory,
         name=record.directory.name,

@@ -7,7 +7,7 @@ was made, which it knows by the ages that the run's own rows hold; rows are neve
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adfd.basics.files import Row, append_line, end_line, read_rows
 from adfd.basics.pooling import pool
+from adfd.evaluation.independent import Independent
 from adfd.evaluation.metrics import distances_to_others, sharpness
 from adfd.faces.photos import as_img
 from adfd.models.networks import Networks
@@ -29,6 +30,9 @@ from adfd.runs.directory import row_key
 log = logging.getLogger(__name__)
 
 FILE = "measurements.jsonl"
+INDEPENDENT = "independent"
+KEYS = ("photo", "target_age", "output")
+"""Stands for the judges' names on lines of the independent ones."""
 Group = list[Row]
 """The finished outputs of one photo at one target age, by output."""
 
@@ -47,24 +51,49 @@ class Measuring:
     """Who its judges are: what they read stands in the rows."""
     batch_size: int
     """Pictures that a network takes at once."""
+    independent: Independent | None = None
+    """Judges that no stack knows; None where they are not asked."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """All judges by their roles, the independent ones first."""
+        return (self.independent.names if self.independent else {}) | self.names
 
     def pending(self, directory: Path, rows: Sequence[Row]) -> list[Group]:
         """The groups of which something is still to be measured."""
         known = self._known(directory)
-        return [group for group in groups(rows) if not all(self._is_known(row, group, known) for row in group)]
+        return [
+            group
+            for group in groups(rows)
+            if not all(self._is_known(row, group, known) and self._is_judged(row, group, known) for row in group)
+        ]
 
     def measure(self, directory: Path, group: Group) -> None:
-        """Measure a group and keep what was read. A missing picture leaves it unmeasured, with a warning."""
-        networks = self.judges(), self.stack() if self.stack else None  # not in inference mode: others take gradients
+        """Measure a group and keep what was read. A missing or broken picture leaves it unmeasured, with a warning."""
+        for judges, values in self._readings(directory, group):
+            self._keep(directory, group, judges, values)
+
+    def _readings(self, directory: Path, group: Group) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        """What is not known yet of a group, by judges: the stack's, then the independent ones."""
+        known = self._known(directory)
         try:
-            values = self._read(directory, group, *networks)
+            if not all(self._is_known(row, group, known) for row in group):
+                # not in inference mode: others take gradients
+                networks = self.judges(), self.stack() if self.stack else None
+                yield self.names, self._read(directory, group, *networks)
+            if self.independent and not all(self._is_judged(row, group, known) for row in group):
+                pictures = _pictures(directory, group, torch.device("cpu"))
+                yield INDEPENDENT, self.independent.read(*pictures)
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
-            return
+        except (OSError, ValueError, KeyError, Image.DecompressionBombError) as error:  # what broken files come to
+            log.warning("not measured: a file of %s cannot be read (%s)", group[0]["photo"], error)
+
+    def _keep(self, directory: Path, group: Group, judges: Any, values: list[dict[str, Any]]) -> None:
         end_line(directory / FILE)
         for row, measured in zip(group, values, strict=True):
-            where = {key: row[key] for key in ("photo", "target_age", "output")}
-            append_line(directory / FILE, where | {"judges": self.names, "of": fingerprint(group)} | measured)
+            where = {key: row[key] for key in KEYS}
+            append_line(directory / FILE, where | {"judges": judges, "of": fingerprint(group)} | measured)
 
     def complete(self, directory: Path, rows: Sequence[Row]) -> list[Row]:
         """Rows with what was measured in place of, or beside, the run's own readings."""
@@ -72,28 +101,43 @@ class Measuring:
         for group in groups(rows):
             by_output |= dict.fromkeys(map(row_key, group), group)
         unread = dict.fromkeys(self._foreign())
-        hidden = {"judges", "of"} | (set() if self.stack else {"id_similarity_cyclic"})
+        hidden = {"judges", "of", "independent"} | (set() if self.stack else {"id_similarity_cyclic"})
         completed = []
         for row in rows:
             own_group = by_output.get(row_key(row))
-            valid = own_group and self._is_known(row, own_group, known, cyclic=False)
-            measured = known[row_key(row)] if valid else {}
+            line = known.get(row_key(row), {})
+            measured = line if own_group and line.get("of") == fingerprint(own_group) else {}
             completed.append(row | unread | {key: value for key, value in measured.items() if key not in hidden})
-        return completed
+        return self._judged(completed) if self.independent else completed
+
+    def _judged(self, rows: list[Row]) -> list[Row]:
+        """Rows with what follows from the independent judges' readings."""
+        assert self.independent is not None
+        judged = {row_key(row): row for group in groups(rows) for row in self.independent.complete(group)}
+        return [judged.get(row_key(row), row) for row in rows]
 
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
         for line in read_rows(directory / FILE):
-            if line["judges"] == self.names:
+            if (
+                line.get("judges") in (self.names, INDEPENDENT)
+                and {"photo", "target_age", "output", "of"} <= line.keys()
+            ):
                 earlier = known.get(row_key(line), {})
                 known[row_key(line)] = (earlier if earlier.get("of") == line["of"] else {}) | line
         return known
 
     def _is_known(self, row: Row, group: Group, known: dict[tuple, Row], cyclic: bool = True) -> bool:
         line = known.get(row_key(row))
-        if line is None or line["of"] != fingerprint(group):
+        if line is None or line["of"] != fingerprint(group) or "sharpness" not in line:
             return False
         return not (cyclic and self.stack) or "id_similarity_cyclic" in line
+
+    def _is_judged(self, row: Row, group: Group, known: dict[tuple, Row]) -> bool:
+        if self.independent is None:
+            return True
+        line = known.get(row_key(row), {})
+        return line.get("of") == fingerprint(group) and set(self.independent.parts) <= set(line.get("independent", ()))
 
     def _foreign(self) -> list[str]:
         """Columns of the rows that other judges than these have read."""
@@ -107,11 +151,7 @@ class Measuring:
     @torch.inference_mode()
     def _read(self, directory: Path, group: Group, judges: Networks, stack: Networks | None) -> list[dict[str, Any]]:
         unread = self._foreign()
-        photo, target_age = group[0]["photo"], group[0]["target_age"]
-        names = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
-        files = {role: directory / f"images/{name}.png" for role, name in names.items()}
-        references = {role: read_pictures([file], judges.device) for role, file in files.items() if file.exists()}
-        img = read_pictures([directory / row["image"] for row in group], judges.device)
+        img, references = _pictures(directory, group, judges.device)
         columns = {"sharpness": sharpness(img)}
         if "source" in references:
             columns["p_female_source"] = judges.gender(references["source"]).exp()[:, 0]
@@ -143,7 +183,7 @@ class Measuring:
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
             return {}
-        s = torch.stack([torch.from_numpy(np.load(path)["s"]) for path in codes]).to(stack.device)
+        s = torch.stack([torch.from_numpy(np.load(path, allow_pickle=False)["s"]) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)
         back = self._each(judges.embed, stack.render(s, self.batch_size))
@@ -164,6 +204,15 @@ def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_
     average = networks.generator.w_avg.expand(len(s), networks.space.n_w_rows, -1)
     outputs = Sources(("",) * len(s), img, average, age, img.new_empty(len(s), 0))
     return s + networks.affine(networks.transform(outputs, source_age)) - networks.affine(average)
+
+
+def _pictures(directory: Path, group: Group, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """The pooled pictures `[K, 3, 256, 256]` of a group, and those of its "source" and "anchor" that are there."""
+    photo, target_age = group[0]["photo"], group[0]["target_age"]
+    names = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
+    files = {role: directory / f"images/{name}.png" for role, name in names.items()}
+    references = {role: read_pictures([file], device) for role, file in files.items() if file.exists()}
+    return read_pictures([directory / row["image"] for row in group], device), references
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:

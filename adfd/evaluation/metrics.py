@@ -120,6 +120,25 @@ class GenderKept(PhotoMean):
         self.take(photo, (p_female > 0.5) == (p_female_source > 0.5))
 
 
+class Worst(PhotoMean):
+    """Largest absolute value over all outputs. One output's value: it has no spread and no interval."""
+
+    higher_is_better = False
+
+    def update(self, photo: Tensor, value: Tensor) -> None:
+        """Photos `[N]` and values `[N]`, of which the sign is of no concern."""
+        self.take(photo, value.abs())
+
+    def compute(self) -> Tensor:
+        return self.per_output.max()
+
+    def spread(self) -> float:
+        return float("nan")
+
+    def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
+        return float("nan"), float("nan")
+
+
 class Sharpness(PhotoMean):
     """log10(1 + variance of the Laplacian) of the luminance in 0..255, at 256 px: 0 for a plain picture.
 
@@ -174,14 +193,20 @@ def distances_to_others(perceptual: Perceptual, img: Tensor, batch_size: int) ->
 
     Its mean is the mean pairwise distance. `batch_size` images or pairs are taken at once.
     """
+    return pairwise_distances(perceptual, img, batch_size).sum(dim=1) / (len(img) - 1)
+
+
+def pairwise_distances(perceptual: Perceptual, img: Tensor, batch_size: int) -> Tensor:
+    """Perceptual distances `[K, K]` between K >= 2 images `[K, 3, H, W]`; `batch_size` images or pairs at once."""
     maps = [perceptual.features(part) for part in img.split(batch_size)]
     features = [torch.cat(stage) for stage in zip(*maps, strict=True)]
     pairs = torch.tensor(list(combinations(range(len(img)), 2)), device=img.device)
-    total = img.new_zeros(len(img))
+    distances = img.new_zeros(len(img), len(img))
     for a, b in (part.T for part in pairs.split(batch_size)):
         distance = perceptual.distance([f[a] for f in features], [f[b] for f in features])
-        total = total.index_add(0, a, distance).index_add(0, b, distance)
-    return total / (len(img) - 1)
+        distances[a, b] = distance
+        distances[b, a] = distance
+    return distances
 
 
 @dataclass(frozen=True)
@@ -197,10 +222,48 @@ class Quantity:
     reads: tuple[str, ...]
     """The columns of a row that the metric is fed."""
     judges: tuple[str, ...] = ()
-    """Whose readings it rests on: of age, identity, gender, diversity."""
+    """Whose readings it rests on: the independent panel, lpips; or the stack's of age, identity, gender, diversity."""
 
 
 QUANTITIES = {
+    "age_gap": Quantity(
+        "panel age to anchor", "years", "lower", 1, AgeError, ("panel_age", "panel_age_anchor"), ("panel",)
+    ),
+    "age_gap_bias": Quantity("bias", "years", "", 1, PhotoMean, ("age_gap_signed",), ("panel",)),
+    "age_gap_worst": Quantity("worst", "years", "lower", 1, Worst, ("age_gap_signed",), ("panel",)),
+    "age_gap_requested": Quantity(
+        "panel age to request", "years", "lower", 1, AgeError, ("panel_age", "target_age"), ("panel",)
+    ),
+    "age_gap_requested_bias": Quantity(
+        "bias to request", "years", "", 1, PhotoMean, ("age_gap_requested_signed",), ("panel",)
+    ),
+    "panel_age": Quantity("panel age", "years", "", 1, PhotoMean, ("panel_age",), ("panel",)),
+    "panel_disagreement": Quantity("within panel", "years", "", 1, PhotoMean, ("panel_disagreement",), ("panel",)),
+    "panel_supported": Quantity("calibrated share", "share", "", 2, PhotoMean, ("panel_supported",), ("panel",)),
+    "judges_disagree": Quantity(
+        "panel and loop 10 years apart", "share", "lower", 2, PhotoMean, ("judges_disagree",), ("panel", "age")
+    ),
+    "id_independent_source": Quantity(
+        "independent identity to source", "", "higher", 3, IdSimilarity, ("id_independent_source",), ("panel",)
+    ),
+    "id_independent_anchor": Quantity(
+        "independent identity to anchor", "", "higher", 3, IdSimilarity, ("id_independent_anchor",), ("panel",)
+    ),
+    "verified": Quantity("verified", "share", "higher", 2, PhotoMean, ("verified",), ("panel",)),
+    "gender_kept_independent": Quantity(
+        "independent gender kept", "share", "higher", 2, GenderKept, ("male", "male_source"), ("panel",)
+    ),
+    "passes": Quantity("pass", "share", "higher", 2, PhotoMean, ("passes",), ("panel",)),
+    "lpips": Quantity("LPIPS diversity", "", "higher", 3, Diversity, ("lpips",), ("lpips",)),
+    "lpips_matched": Quantity(
+        "LPIPS of those that pass", "", "higher", 3, Diversity, ("lpips_matched",), ("lpips", "panel")
+    ),
+    "lpips_credited": Quantity(
+        "LPIPS, failures worth 0", "", "higher", 3, Diversity, ("lpips_credited",), ("lpips", "panel")
+    ),
+    "verified_in_loop": Quantity(
+        "verified by the loop's", "share", "higher", 2, PhotoMean, ("verified_in_loop",), ("identity",)
+    ),
     "age": Quantity("estimated age", "years", "", 1, PhotoMean, ("age",), ("age",)),
     "age_error": Quantity("age error", "years", "lower", 2, AgeError, ("age", "target_age"), ("age",)),
     "age_error_anchor": Quantity("age error to anchor", "years", "lower", 2, AgeError, ("age", "anchor_age"), ("age",)),

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import atomic
+from adfd.basics.files import atomic, one_line
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.basics.progress import bar as progress_bar
 from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, is_aligned
@@ -32,6 +32,8 @@ from adfd.models.sources import Sources
 
 CACHE_VERSION = 1
 """Part of every cache key: raise it when the same crop and settings lead to other latents."""
+MAX_NAME = 160
+"""Bytes of a photo's name: with what files of a run add to it, it stays below the 255 of a file system."""
 READ_BATCH = 16
 """Faces that the judges read at once: memory, not results, depends on it."""
 
@@ -179,21 +181,34 @@ def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
     table = csv.writer(text)
     table.writerow([field.name for field in fields(PreparedFace)])
     table.writerows(astuple(face) for face in faces)
-    _write(path, lambda file: file.write(text.getvalue().encode()))
+    _write(path, lambda file: file.write(text.getvalue().encode(errors="backslashreplace")))
 
 
 def unique_names(photos: Sequence[Path]) -> list[str]:
-    """A name for every photo: its file name without suffix, followed by #2, #3 ... where that is taken.
+    """A name for every photo: its file name without suffix, made safe, followed by #2, #3 ... where that is taken.
 
     Names that differ only in upper and lower case would be one file on some disks.
     """
-    taken, names = {photo.stem.casefold() for photo in photos}, list[str]()
-    first = {photo.stem.casefold(): i for i, photo in reversed(list(enumerate(photos)))}
-    for i, photo in enumerate(photos):
-        name = photo.stem if first[photo.stem.casefold()] == i else next(_numbered(photo.stem, taken))
+    stems = [safe_name(photo.stem) for photo in photos]
+    taken, names = {stem.casefold() for stem in stems}, list[str]()
+    first = {stem.casefold(): i for i, stem in reversed(list(enumerate(stems)))}
+    for i, stem in enumerate(stems):
+        name = stem if first[stem.casefold()] == i else next(_numbered(stem, taken))
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def safe_name(stem: str) -> str:
+    """A file name's stem as files, rows and trackers can hold it: the same, unless it is long or not to be printed.
+
+    What is changed ends in a hash of the whole, so that it stays unique and stable.
+    """
+    safe = one_line(stem).replace("/", "_").encode()
+    if safe.decode() == stem and len(safe) <= MAX_NAME:
+        return stem
+    digest = hashlib.sha256(stem.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{safe[: MAX_NAME - 9].decode(errors='ignore')}~{digest}"
 
 
 def face_names(name: str, photo_names: Sequence[str]) -> Iterator[str]:

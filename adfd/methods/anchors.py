@@ -33,6 +33,8 @@ class Anchors:
     """Perceptual features, `[N, c, h, w]` each."""
     log_gender: Tensor
     """`[N, 2]`"""
+    spread: Tensor
+    """`[N]`, in years: how much the estimated age differs between the views; large where the anchor is doubtful."""
 
     def __len__(self) -> int:
         return len(self.target_age)
@@ -78,7 +80,7 @@ def render_anchors(
     `age_image` says on which picture the age is read: "pooled", as candidates' ages are, or "full", as published.
     """
     s = row_by_row(networks.affine, w_plus)
-    img, age = networks.render_aged(s, batch_size, age_image)
+    img, age, spread = networks.render_read(s, batch_size, age_image)
     return Anchors(
         sources=sources,
         target_age=target_age,
@@ -89,4 +91,5 @@ def render_anchors(
         embedding=row_by_row(networks.embed, img),
         features=tuple(map(torch.cat, zip(*map(networks.perceptual.features, img.split(1)), strict=True))),
         log_gender=row_by_row(networks.gender, img),
+        spread=spread,
     )

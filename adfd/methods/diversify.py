@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
-from adfd.basics.seeding import Draws
+from adfd.basics.seeding import Draws, stream
+from adfd.methods.acceptance import Acceptance, Verdict, judge, same_side
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights
+from adfd.methods.realign import Candidate, Paths, Realignment, paths_around, realign
 from adfd.methods.refine import OnStep, Refinement, Sample, refine
 from adfd.models.networks import REMEDY, Networks
 from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
 from adfd.stylespace.weights import ChannelWeights, channel_weights
+
+MOST_SCREENED = 64  # styles that screening passes over at most, before it takes one as it comes
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,144 @@ def diversify(
     loss: LossWeights,
     refinement: Refinement,
     on_step: OnStep,
+    realignment: Realignment | None = None,
+    acceptance: Acceptance | None = None,
+    redraws: int = 0,
+    batch_size: int = 1,
+    age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """`s_0 = s_anchor + m * S(mapping(z))`, refined until age and identity are the anchor's."""
-    s_0 = perturb(networks, anchors.s[list(draws.rows)], draws.z, perturbation)
-    samples = [Sample(*start) for start in zip(draws.rows, draws.outputs, s_0, strict=True)]
-    yield from refine(networks, anchors, samples, loss, refinement, on_step)
+    """`s_0 = s_anchor + m * S(mapping(z))`, realigned to the anchor's age, accepted or drawn again, then refined.
+
+    An output that no draw filled is the nearest of its candidates, with `reached` False. The steps are taken back where
+    they lead out of what is accepted. Without realignment and acceptance it is the published method.
+    """
+    free = movable(networks, perturbation, refinement)
+    if not (realignment and realignment.max_moves) and not (acceptance and acceptance.check):
+        s_0 = perturb(networks, anchors.s[list(draws.rows)], draws.z, perturbation)
+        seeds = draws.seeds or (0,) * len(draws.rows)
+        triples = zip(draws.rows, draws.outputs, s_0, seeds, strict=True)
+        samples = [Sample(row, output, s, seed=seed) for row, output, s, seed in triples]
+        yield from refine(networks, anchors, samples, loss, refinement, on_step, free)
+        return
+    if realignment is None or acceptance is None:
+        raise AdfdError("diversify needs realign and accept together, or neither")
+    paths, together = paths_around(networks, anchors, realignment), max(batch_size, refinement.batch_size)
+    at_start: dict[int, dict[str, float]] = {}
+
+    def note(sample: Sample, step: int, losses: dict[str, float]) -> None:
+        at_start.setdefault(id(sample), losses)
+        on_step(sample, step, losses)
+
+    done: list[Sample] = []  # kept, so that no two have one id
+    for first in range(0, len(draws.rows), together):
+        chosen = range(first, min(first + together, len(draws.rows)))
+        starts = Starts(networks, anchors, draws, perturbation, realignment, acceptance, batch_size, age_image)
+        samples = starts.find(chosen, redraws, paths)
+        done += samples
+        before = {id(sample): (sample.s, sample.reached) for sample in samples}
+        for sample in refine(networks, anchors, samples, loss, refinement, note, free):
+            if starts.fell(sample, *before[id(sample)]):
+                sample.s, sample.losses = before[id(sample)][0], at_start.get(id(sample), {})
+            yield sample
+
+
+def movable(networks: Networks, perturbation: Perturbation, refinement: Refinement) -> Tensor | None:
+    """The channels `[C]` that the refinement may move; None for all convolution channels."""
+    if refinement.channels == "all":
+        return None
+    if networks.channels is None:
+        raise AdfdError(f"refine.channels needs channel statistics, and {networks.name} has none; {REMEDY}")
+    if refinement.channels == "age":
+        return networks.channels.significant("age", perturbation.weights.fdr).to(networks.device)
+    return mask(networks.channels, networks.space, perturbation).to(networks.device) > 0
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where refinements begin: draws, realigned and accepted. Every output draws from a stream of its own."""
+
+    networks: Networks
+    anchors: Anchors
+    draws: Draws
+    perturbation: Perturbation
+    realignment: Realignment
+    acceptance: Acceptance
+    batch_size: int
+    age_image: str
+
+    def find(self, chosen: range, redraws: int, paths: Paths) -> list[Sample]:
+        """One sample for each chosen draw: the first that is accepted, or after `redraws` more the nearest."""
+        streams = {i: stream(self.draws.seeds[i], self.draws.z.shape[1]) for i in chosen}
+        best: dict[int, tuple[float, Sample]] = {}
+        records: dict[int, list[dict[str, Any]]] = {i: [] for i in chosen}
+        spent = dict.fromkeys(chosen, (0, 0.0))
+        open_ = list(chosen)
+        for attempt in range(redraws + 1):
+            drawn = [self._start(i, streams[i]) for i in open_]
+            settings = (self.realignment, paths, self.batch_size, self.age_image)
+            found = realign(self.networks, self.anchors, [sample for sample, _ in drawn], *settings)
+            for i, (sample, screened), candidate in zip(list(open_), drawn, found, strict=True):
+                verdict = self._judge(candidate)
+                spent[i] = (spent[i][0] + candidate.evaluations, spent[i][1] + candidate.seconds)
+                records[i].append(_record(attempt, screened, candidate, verdict))
+                sample.s, sample.reached = candidate.s, verdict.accepted
+                sample.losses = {"age": candidate.age}
+                excess = sum(verdict.excess.values())
+                if i not in best or excess < best[i][0]:
+                    best[i] = (excess, sample)
+                if verdict.accepted:
+                    open_.remove(i)
+            if not open_:
+                break
+        samples = []
+        for i in chosen:
+            sample = best[i][1]
+            sample.candidates, (sample.searched, sample.seconds) = records[i], spent[i]
+            sample.evaluations, sample.losses = sample.searched, {}
+            samples.append(sample)
+        return samples
+
+    def _start(self, i: int, latents: Iterator[Tensor]) -> tuple[Sample, int]:
+        """The next perturbed code of an output, and how many styles the screening passed over."""
+        row = self.draws.rows[i]
+        p_female = self.anchors.log_gender[row, 0].exp().item()
+        screens = self.acceptance.check and self.acceptance.gender
+        screened, z = 0, next(latents).to(self.anchors.s)[None]
+        while screens and not same_side(self.networks.channels, self.networks.mapping(z)[0], p_female):
+            screened, z = screened + 1, next(latents).to(self.anchors.s)[None]
+            if screened == MOST_SCREENED:
+                break
+        s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation)[0]
+        return Sample(row, self.draws.outputs[i], s, seed=self.draws.seeds[i]), screened
+
+    def _judge(self, found: Candidate) -> Verdict:
+        reading = (found.s, found.img, found.age, found.spread)
+        return judge(self.networks, self.anchors, found.row, *reading, self.acceptance)
+
+    def fell(self, sample: Sample, start: Tensor, reached: bool | None) -> bool:
+        """Whether the steps led an accepted start out of what is accepted; where they led into it, it is reached."""
+        if sample.failure or sample.s is start:
+            return False
+        started = time.perf_counter()
+        img, age, spread = self.networks.render_read(sample.s[None], 1, self.age_image)
+        reading = (sample.s, img[0], age.item(), spread.item())
+        verdict = judge(self.networks, self.anchors, sample.row, *reading, self.acceptance)
+        sample.evaluations, sample.searched = sample.evaluations + 1, sample.searched + 1
+        sample.seconds += time.perf_counter() - started
+        steps = {"attempt": "steps", "accepted": verdict.accepted, "reason": verdict.reason}
+        sample.candidates.append(steps | _readings(reading[2], reading[3], verdict))
+        sample.reached = verdict.accepted or bool(reached)
+        return bool(reached) and not verdict.accepted
+
+
+def _record(attempt: int, screened: int, found: Candidate, verdict: Verdict) -> dict[str, Any]:
+    told = {"attempt": attempt, "screened": screened, "accepted": verdict.accepted, "reason": verdict.reason}
+    return told | _readings(found.age, found.spread, verdict) | {"evaluations": found.evaluations}
+
+
+def _readings(age: float, spread: float, verdict: Verdict) -> dict[str, Any]:
+    read = {"age": age, "age_spread": spread, "id_similarity_anchor": verdict.identity}
+    return read | {"p_female": verdict.p_female, "style_rms": verdict.rms}
 
 
 @torch.no_grad()

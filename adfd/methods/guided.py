@@ -153,7 +153,7 @@ def _advance(
         return None
     if abs(age - target) < abs(sample.losses.get("age", math.inf) - target):
         sample.s, sample.losses = s, {"age": age, "alpha": alpha}
-    sample.converged = abs(age - target) < search.tolerance
+    sample.converged = sample.reached = abs(age - target) < search.tolerance
     if sample.converged or sample.steps >= search.max_moves:
         return None
     sample.steps += 1

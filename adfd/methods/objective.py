@@ -60,14 +60,21 @@ class Losses:
 
 
 def objective(
-    networks: Networks, img: Tensor, anchors: Constants, weights: LossWeights, previous_age: Tensor | None
+    networks: Networks,
+    img: Tensor,
+    anchors: Constants,
+    weights: LossWeights,
+    previous_age: Tensor | None,
+    views: list[int] | None = None,
 ) -> Losses:
     """Loss of candidates `img` `[N, 3, 256, 256]` (pooled) against their anchors.
 
     `previous_age` `[N]` is the age read on each candidate one step before, NaN at a candidate's first step; it weighs
-    the identity term as the published implementation does. Terms of weight 0 are not computed.
+    the identity term as the published implementation does. Terms of weight 0 are not computed. `views` are those on
+    which each candidate's age is read; without them it is read on the picture as it is.
     """
-    age = networks.age(img)
+    seen = img if views is None else torch.cat([networks.views.show(img[i : i + 1], v) for i, v in enumerate(views)])
+    age = networks.age(seen)
     goal = anchors.age if weights.aging_target == "anchor" else anchors.target_age
     terms = {"aging": ((age - goal) / 100).square()}
     if weights.id:

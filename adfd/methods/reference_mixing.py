@@ -13,6 +13,7 @@ from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import Draws
 from adfd.methods.anchors import Anchors
+from adfd.methods.realign import Realignment, realigned
 from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
@@ -29,6 +30,9 @@ def reference_mixing(
     layers: Sequence[int],
     strength: float,
     on_step: OnStep,
+    realignment: Realignment | None = None,
+    batch_size: int = 1,
+    age_image: str = "pooled",
 ) -> Iterator[Sample]:
     """The anchor's `w_plus` with its rows `layers` moved by `strength` (0..1) towards a reference's.
 
@@ -40,8 +44,9 @@ def reference_mixing(
     w_plus = anchors.w_plus[list(draws.rows)]  # [M, L, 512]
     taken = references.w_plus[list(draws.outputs)][:, layers].to(w_plus)
     w_plus[:, layers] = w_plus[:, layers].lerp(taken, strength)
-    for row, output, s in zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True):
-        yield Sample(row, output, s, converged=True)
+    mixed = zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True)
+    samples = [Sample(row, output, s, converged=True) for row, output, s in mixed]
+    yield from realigned(networks, anchors, samples, realignment, batch_size, age_image)
 
 
 def sams_layers(space: StyleSpace, resolution: int = 64) -> list[int]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,12 @@ class Refinement:
     batch_size: int
     """Samples that share a forward pass; more waits for its turn."""
     keep: str
-    """Which step a sample returns: best (lowest loss) | last_moved (as published; an earlier one may be better)."""
+    """Which step a sample returns: best (lowest loss) | last | last_moved (as published; not always the best)."""
+    views: str = "first"
+    """Where the age is read: first (the picture as it is) | turn (another view at each step, in an order of the
+    output's own: a picture that reads right in one position alone gains nothing)."""
+    channels: str = "all"
+    """Which convolution channels move: all | perturbed (with a weight above 0) | age (those above noise)."""
 
     def __post_init__(self) -> None:
         for key, least in (("max_steps", 0), ("patience", 1), ("batch_size", 1), ("min_delta", 0)):
@@ -39,8 +45,12 @@ class Refinement:
                 raise AdfdError(f"refine.{key} must be at least {least}, got {getattr(self, key)}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise AdfdError(f"refine.lr must be positive, got {self.lr}")
-        if self.keep not in ("best", "last_moved"):
-            raise AdfdError(f"refine.keep must be best or last_moved, got {self.keep}")
+        if self.keep not in ("best", "last", "last_moved"):
+            raise AdfdError(f"refine.keep must be best, last or last_moved, got {self.keep}")
+        if self.views not in ("first", "turn"):
+            raise AdfdError(f"refine.views must be first or turn, got {self.views}")
+        if self.channels not in ("all", "perturbed", "age"):
+            raise AdfdError(f"refine.channels must be all, perturbed or age, got {self.channels}")
 
 
 @dataclass
@@ -60,6 +70,13 @@ class Sample:
     seconds: float = 0.0
     converged: bool = False
     failure: str = ""
+    seed: int = 0
+    reached: bool | None = None
+    """Whether it keeps what was asked of it; None where nothing was asked."""
+    searched: int = 0
+    """Of the evaluations, those before the first step."""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    """What was drawn for it: readings, and the reason where it fell."""
 
     reference: float = math.inf
     plateau: int = 0
@@ -77,16 +94,19 @@ def refine(
     loss: LossWeights,
     refinement: Refinement,
     on_step: OnStep = lambda sample, step, losses: None,
+    free: Tensor | None = None,
 ) -> Iterator[Sample]:
     """Optimise the convolution channels of every sample's code against its anchor; yield each when it has finished.
 
     A sample leaves when its loss plateaus, after `max_steps`, or with `failure` set when its loss is not finite; the
     next one takes its place in the batch. Every sample has its own optimiser state, so what it becomes does not depend
-    on its company. toRGB channels stay at the anchor's values.
+    on its company. toRGB channels stay at the anchor's values; `free` `[C]` holds more channels, where they started.
     """
     if refinement.max_steps == 0:
         yield from samples
         return
+    moving = networks.conv_mask if free is None else networks.conv_mask & free
+    starts = [sample.s for sample in samples]
     codes = [sample.s.clone().requires_grad_() for sample in samples]
     adam = torch.optim.Adam(codes, lr=refinement.lr)
     running = list(range(len(samples)))
@@ -95,21 +115,27 @@ def refine(
         if active != running[: refinement.batch_size]:
             active = running[: refinement.batch_size]
             rows = [samples[i].row for i in active]
-            constants, anchor_s = anchors.constants(rows), anchors.s[rows]
+            constants, held = anchors.constants(rows), anchors.s[rows]
+            if free is not None:
+                held = torch.where(networks.conv_mask, torch.stack([starts[i] for i in active]), held)
         started = time.perf_counter()
-        s = torch.where(networks.conv_mask, torch.stack([codes[i] for i in active]), anchor_s)
+        s = torch.where(moving, torch.stack([codes[i] for i in active]), held)
         previous_age = torch.tensor([samples[i].previous_age for i in active], device=s.device)
-        losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age)
+        turns = refinement.views == "turn"
+        views = [networks.views.turn(samples[i].seed, samples[i].steps) for i in active] if turns else None
+        losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
         readings = _readings(losses.total, losses.terms, losses.age)
         adam.zero_grad(set_to_none=True)
-        losses.total.sum().backward()
         finished = []
         for i, code, reading in zip(active, s.detach(), readings, strict=True):
             on_step(samples[i], samples[i].steps, reading)
             if _advance(samples[i], code, reading, refinement):
                 finished.append(i)
+        if len(finished) < len(active):
+            losses.total.sum().backward()
+            for i in finished:
                 codes[i].grad = None  # Adam leaves parameters without gradient alone
-        adam.step()
+            adam.step()
         elapsed = (time.perf_counter() - started) / len(active)
         for i in active:
             samples[i].seconds += elapsed
@@ -135,7 +161,7 @@ def _advance(sample: Sample, s: Tensor, losses: dict[str, float], refinement: Re
     moved = not abs(loss - sample.reference) < refinement.min_delta
     sample.plateau = 0 if moved else sample.plateau + 1
     best = loss < sample.losses.get("loss", math.inf)
-    if best if refinement.keep == "best" else moved:
+    if {"best": best, "last": True, "last_moved": moved}[refinement.keep]:
         sample.s, sample.losses = s, losses
     if moved:
         sample.reference = loss

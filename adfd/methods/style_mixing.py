@@ -12,13 +12,23 @@ import torch
 from adfd.basics.batching import row_by_row
 from adfd.basics.seeding import Draws
 from adfd.methods.anchors import Anchors
+from adfd.methods.realign import Realignment, realigned
 from adfd.methods.refine import OnStep, Sample
 from adfd.models.networks import Networks
 
 
 @torch.no_grad()
 def style_mixing(
-    networks: Networks, anchors: Anchors, draws: Draws, *, from_resolution: int, psi: float, on_step: OnStep
+    networks: Networks,
+    anchors: Anchors,
+    draws: Draws,
+    *,
+    from_resolution: int,
+    psi: float,
+    on_step: OnStep,
+    realignment: Realignment | None = None,
+    batch_size: int = 1,
+    age_image: str = "pooled",
 ) -> Iterator[Sample]:
     """The anchor's `w_plus` with the rows at `from_resolution` pixels and above replaced by one random `w`.
 
@@ -28,5 +38,6 @@ def style_mixing(
     w = networks.generator.truncate(row_by_row(networks.mapping, draws.z), psi)  # [M, 512]
     w_plus = anchors.w_plus[list(draws.rows)]  # [M, L, 512]
     w_plus[:, fine] = w[:, None]
-    for row, output, s in zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True):
-        yield Sample(row, output, s, converged=True)
+    mixed = zip(draws.rows, draws.outputs, row_by_row(networks.affine, w_plus), strict=True)
+    samples = [Sample(row, output, s, converged=True) for row, output, s in mixed]
+    yield from realigned(networks, anchors, samples, realignment, batch_size, age_image)

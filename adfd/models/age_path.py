@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from adfd.basics.errors import AdfdError
@@ -11,12 +12,15 @@ from adfd.models.sources import Sources
 class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year, from the age that was estimated on them to the target age.
 
-    The step is fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
+    Below that age the step is `younger_year`, where the channels file has one: the path bends there. Both steps are
+    fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
     """
 
     year: Tensor
 
-    def __init__(self, year: Tensor | None) -> None:
+    younger_year: Tensor
+
+    def __init__(self, year: Tensor | None, younger_year: Tensor | None = None) -> None:
         super().__init__()
         if year is None:
             raise AdfdError(
@@ -24,7 +28,9 @@ class LatentAgePath(nn.Module):
                 "coefficients come without one); use channels=fitted after: python -m adfd.analyze"
             )
         self.register_buffer("year", year)
+        self.register_buffer("younger_year", year if younger_year is None else younger_year)
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
         """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
-        return sources.w_plus + (target_age - sources.age)[:, None, None] * self.year
+        years = (target_age - sources.age)[:, None, None]
+        return sources.w_plus + years * torch.where(years < 0, self.younger_year, self.year)

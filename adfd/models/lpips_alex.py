@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with AlexNet, through the lpips package.
+"""LPIPS v0.1 with AlexNet, through the lpips package; its weights lie in the cache folder (`models/fetch.py`).
 
 (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018.)
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from adfd.models import checkpoints, flax, tensorflow
 
 SLICES = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}
 """Convolutions of torchvision's `features`, and their names in the package's network."""
@@ -39,3 +41,18 @@ class LpipsAlex(nn.Module):
         with torch.autocast(a[0].device.type, enabled=False):
             stages = zip(self.lpips.lins, a, b, strict=True)
             return torch.stack([lin((x - y).square()).mean(dim=(1, 2, 3)) for lin, x, y in stages]).sum(dim=0)
+
+
+def load_lpips() -> LpipsAlex:
+    """LPIPS as papers report it. Raises AdfdError where its weights are missing or damaged."""
+    from adfd.models import fetch  # which is a command too: not to be imported before it runs
+
+    path = fetch.ALEXNET.locate()
+    arrays = flax.read(path)
+    judge = LpipsAlex()
+    trunk = {}
+    for i, ours in enumerate(SLICES.values()):
+        trunk[f"{ours}.weight"] = tensorflow.kernel(arrays[f"AlexNet_0/Conv_{i}/kernel"])
+        trunk[f"{ours}.bias"] = arrays[f"AlexNet_0/Conv_{i}/bias"]
+    checkpoints.fill(judge.lpips.net, trunk, path)
+    return judge.requires_grad_(False).eval()

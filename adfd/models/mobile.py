@@ -30,7 +30,7 @@ def load_mobile(channels: Path | str | None = SHIPPED_CHANNELS, low_pass: bool =
         identity=identity,
         gender=dlib_judges.load_gender(),
         perceptual=dlib_judges.FacePerceptual(identity),
-        transformer=LatentAgePath(statistics.age_year) if statistics else None,
+        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
         channels=statistics,
         low_pass=low_pass,
     )

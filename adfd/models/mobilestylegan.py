@@ -129,7 +129,9 @@ class MobileStyleGAN(nn.Module):
         if half % size:
             return pool(self.synthesis(s), size)
         x, style = self._features(s)
-        return F.conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], self.to_img.bias[:3] / 2)
+        bias = self.to_img.bias
+        assert bias is not None
+        return F.conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], bias[:3] / 2)
 
     def _features(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """What the last block makes of codes `[N, C]`, `[N, c, H / 2, W / 2]`, and the scaled style of `to_img`."""

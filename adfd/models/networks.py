@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.sources import Sources
+from adfd.models.views import ONE_VIEW, Views
 from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
 
@@ -44,6 +46,17 @@ class Perceptual(Protocol):
     def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor: ...
 
 
+class Rendered(NamedTuple):
+    """Pictures and how old the age judge finds them."""
+
+    img: Tensor
+    """`[N, 3, 256, 256]`, pooled."""
+    age: Tensor
+    """`[N]`, in years: the mean over the views."""
+    spread: Tensor
+    """`[N]`, in years: the standard deviation over the views; large where the judge is unsure."""
+
+
 class Networks(nn.Module):
     """Frozen networks of one stack; methods, analysis and evaluation know no more of a stack than this.
 
@@ -51,6 +64,8 @@ class Networks(nn.Module):
     `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
     `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`. With `low_pass` pooled
     pictures are made without the large one, where the generator can: the same to 1e-6, and quicker.
+
+    `age` reads a picture once; what edits are steered by is `read_age`, its mean over the `views`.
     """
 
     generator: Generator
@@ -77,6 +92,7 @@ class Networks(nn.Module):
         self.perceptual = perceptual
         self.transformer = transformer
         self.channels = channels
+        self.views = ONE_VIEW
         self.low_pass = low_pass
         if channels is not None:
             # Styles are linear in w, so the mean style is the mean latent's.
@@ -153,18 +169,32 @@ class Networks(nn.Module):
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
         return torch.cat([self.synthesis_pooled(part) for part in s.split(batch_size)])
 
+    def asked(self, views: Views) -> Networks:
+        """The same networks, whose age judge is asked on these views."""
+        asked = copy.copy(self)
+        asked.views = views
+        return asked
+
     @torch.no_grad()
-    def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
-        """Codes `[N, C]` to pooled images `[N, 3, 256, 256]` and the ages `[N]` read on their pictures.
+    def read_age(self, img: Tensor) -> tuple[Tensor, Tensor]:
+        """Ages of images, in years: mean and standard deviation over the views, `[N]` each."""
+        return self.views.read(self.age, img)
+
+    @torch.no_grad()
+    def render_read(self, s: Tensor, batch_size: int, age_image: str) -> Rendered:
+        """Codes `[N, C]` as pooled images, with the ages read on their pictures.
 
         `age_image` is "pooled", or "full": the picture at the generator's resolution, as published.
         """
-        images, ages = [], []
+        parts = []
         for part in s.split(batch_size):
             img = self.synthesis(part) if age_image == "full" else self.synthesis_pooled(part)
-            images.append(pool(img))
-            ages.append(row_by_row(self.age, img))
-        return torch.cat(images), torch.cat(ages)
+            parts.append((pool(img), *self.read_age(img)))
+        return Rendered(*map(torch.cat, zip(*parts, strict=True)))
+
+    def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
+        """The images and ages alone, of `render_read`."""
+        return self.render_read(s, batch_size, age_image)[:2]
 
     @torch.no_grad()
     def read(self, names: Sequence[str], img: Tensor, w_plus: Tensor) -> Sources:

@@ -21,7 +21,7 @@ from adfd.models.sources import Sources
 ENCODER_SIZE = 256
 MAX_AGE = 100
 """Years that the age plane's 1 stands for."""
-STARTS = ("encoded", "average")
+STARTS = ("encoded", "average", "neither")
 COARSE, MEDIUM = 3, 7
 """Rows of `w_plus` before COARSE are read off the 16 px features, those before MEDIUM off the 32 px ones."""
 
@@ -81,8 +81,8 @@ def _upsample(maps: Tensor, like: Tensor) -> Tensor:
 class SamTransformer(nn.Module):
     """SAM: the latent of a picture by one encoder, and its change towards an age by another that sees the age too.
 
-    `start` is what the age-aware encoder's offset is added to: "encoded", the latent of the picture (SAM's own), or
-    "average", the mean latent alone, as in the codes that the published diversification ran on.
+    `start` is what the age-aware encoder's offset is added to: "encoded", the latent of the picture (as SAM was
+    trained), "average", the mean latent, or "neither", where the offset is the latent itself.
     """
 
     latent_avg: Tensor
@@ -96,7 +96,7 @@ class SamTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if start not in STARTS:
-            raise AdfdError(f"model.start must be one of {', '.join(STARTS)}, got {start}")
+            raise AdfdError(f"start must be one of {', '.join(STARTS)}, got {start}")
         self.encoder = PspEncoder(4, n_rows, w_dim, stages)
         self.pretrained_encoder = PspEncoder(3, n_rows, w_dim, stages)
         self.start = start
@@ -111,7 +111,10 @@ class SamTransformer(nn.Module):
             img = pool(img.float(), ENCODER_SIZE)
             age = torch.as_tensor(target_age, dtype=img.dtype, device=img.device) / MAX_AGE
             plane = age.reshape(-1, 1, 1, 1).expand(len(img), 1, *img.shape[2:])
-            w_plus = self.encoder(torch.cat([img, plane], dim=1)) + self.latent_avg  # [N, L, 512]
+            w_plus = self.encoder(torch.cat([img, plane], dim=1))  # [N, L, 512]
+            if self.start == "neither":
+                return w_plus
+            w_plus = w_plus + self.latent_avg
             return w_plus + self.pretrained_encoder(img) if self.start == "encoded" else w_plus
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:

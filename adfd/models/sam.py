@@ -5,6 +5,8 @@ The renames between the files' keys and ours are all here: `_` for the dash of D
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from adfd.models.psp import SamTransformer
 from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.stylespace.layout import STYLEGAN2_CHANNELS
 from adfd.stylespace.statistics import Channels
+
+log = logging.getLogger(__name__)
 
 README = "the README of github.com/yuval-alaluf/SAM"
 SAM = Checkpoint("sam", "sam_ffhq_aging.pt", "SAM's encoders and StyleGAN2", "2.3 GB", README)
@@ -52,6 +56,9 @@ STYLEGAN2 = Checkpoint(
 )
 JUDGES = ("dlib", "sam")
 PERCEPTUALS = ("lpips", "face_features")
+STARTS = ("checkpoint", "encoded", "average")
+START_OPTIONS = {"start_from_latent_avg": "average", "start_from_encoded_w_plus": "encoded"}
+"""Options in SAM's file that say what its encoder's offset is added to; the first that is true counts."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +84,20 @@ def load_sam(
     alexnet: Path | str | None = None,
     channels: Path | str | None = None,
     perceptual: str = "lpips",
-    start: str = "encoded",
+    start: str = "checkpoint",
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
     """The paper's stack from its files, which are read strictly and mapped into memory.
 
     `alexnet=None` takes AlexNet's file from torchvision's cache or beside SAM's. `perceptual` is "lpips", or
-    "face_features": the embedded stack's distance, which needs no file and is reported under that name. `start` is
-    "encoded", or "average" for the codes of the published run (`SamTransformer`). `channels` is a file made by
-    `adfd.analyze`; without one all but diversify works. Raises AdfdError naming all missing files at once, or the file
-    that is wrong and why.
+    "face_features": the embedded stack's distance, which needs no file and is reported under that name. `start` is what
+    SAM's offset is added to: "checkpoint", as the options in SAM's file say, or "encoded" or "average"
+    (`SamTransformer`). `channels` is a file made by `adfd.analyze`; without one all but diversify works. Raises
+    AdfdError naming all missing files at once, or the file that is wrong and why.
     """
+    if start not in STARTS:
+        raise AdfdError(f"model.start must be one of {', '.join(STARTS)}, got {start}")
     if perceptual not in PERCEPTUALS:
         raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
     paths = {SAM: Path(sam), ARCFACE: Path(arcface), DEX: Path(dex)}
@@ -144,7 +153,7 @@ def load_stylegan2(
         identity=read_arcface(paths[ARCFACE], architecture) if judges == "sam" else dlib_judges.load_identity(),
         gender=dlib_judges.load_gender(),
         perceptual=load_perceptual(paths.get(ALEXNET)),
-        transformer=LatentAgePath(statistics.age_year) if statistics else None,
+        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
         channels=statistics,
     )
     return networks.to(device)
@@ -163,12 +172,15 @@ def load_perceptual(alexnet: Path | None) -> Perceptual:
     return read_alexnet(alexnet) if alexnet else dlib_judges.FacePerceptual(dlib_judges.load_identity())
 
 
-def read_sam(path: Path, architecture: Architecture = FFHQ, start: str = "encoded") -> tuple[StyleGAN2, SamTransformer]:
+def read_sam(
+    path: Path, architecture: Architecture = FFHQ, start: str = "checkpoint"
+) -> tuple[StyleGAN2, SamTransformer]:
     """Generator and age transformer. Raises AdfdError where the file is of another form."""
     content = checkpoints.read(path)
     state = checkpoints.entry(content, "state_dict", path)
     latent_avg = checkpoints.entry(content, "latent_avg", path, Tensor)
     decoder = checkpoints.part(state, "decoder.")
+    start = optioned_start(content, path) if start == "checkpoint" else start
     with torch.device("meta"):
         generator = make_generator(architecture)
         transformer = SamTransformer(generator.space.n_w_rows, architecture.w_dim, architecture.encoder, start)
@@ -176,6 +188,15 @@ def read_sam(path: Path, architecture: Architecture = FFHQ, start: str = "encode
     checkpoints.fill(transformer, {**encoders, "latent_avg": latent_avg}, path)
     fill_generator(generator, decoder, latent_avg.mean(dim=0), path, "decoder.")
     return generator, transformer
+
+
+def optioned_start(content: Mapping[str, Any], path: Path) -> str:
+    """What the options in SAM's file say that the offset is added to; a file that says nothing: as SAM was trained."""
+    options = content.get("opts")
+    if not isinstance(options, Mapping) or not START_OPTIONS.keys() & options.keys():
+        log.info("%s does not say what SAM's offset is added to: the encoded picture is taken (model.start)", path)
+        return "encoded"
+    return next((start for option, start in START_OPTIONS.items() if options.get(option)), "neither")
 
 
 def read_stylegan2(path: Path, architecture: Architecture = FFHQ) -> StyleGAN2:

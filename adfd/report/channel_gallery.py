@@ -177,7 +177,7 @@ def make(
 
 def write_csv(strips: Strips, space: StyleSpace, path: Path) -> None:
     """A line for each picture of the gallery: channel, step in sd, estimated age, similarity to the unmoved face."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["c", "layer", "channel", "control", "step", "age", "id_similarity"])
         for strip in strips.strips:

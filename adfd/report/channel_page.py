@@ -105,7 +105,9 @@ def write(
         facts=[(title, _number(getattr(channels, key))) for key, title in FACTS.items() if key != "generator"],
         numbers=key_numbers(channels, fdr, other),
         figures=[
-            (name, pages.inline(figures[name].read_text()), text) for name, text in FIGURES.items() if name in figures
+            (name, pages.inline(figures[name].read_text(encoding="utf-8")), text)
+            for name, text in FIGURES.items()
+            if name in figures
         ],
         columns=[(key, title) for key, (title, _) in COLUMNS.items() if rows and key in rows[0]],
         rows=[{key: (row[key], _cell(row[key], COLUMNS[key][1])) for key in COLUMNS if key in row} for row in rows],

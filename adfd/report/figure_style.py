@@ -16,4 +16,5 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.hashsalt": "adfd",
+    "text.parse_math": False,  # a name may hold dollar signs
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adfd.basics.files import atomic
+from adfd.basics.files import atomic, one_line
 from adfd.evaluation.jobs import Estimate, Job, label
 from adfd.evaluation.metrics import QUANTITIES, Quantity
 
@@ -103,7 +103,9 @@ def _column(name: str, jobs: Sequence[Job], age: float | None) -> Column:
 def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     shown = tuple(column for column in columns if any(column.values))
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
-    return Table(tuple(label(job, jobs) for job in jobs), shown, tuple(_note(role, jobs) for role in roles))
+    roles |= dict.fromkeys(role for job in jobs for role, name in job.judges.items() if name.startswith("missing"))
+    labels, notes = (label(job, jobs) for job in jobs), (_note(role, jobs) for role in roles)
+    return Table(tuple(map(one_line, labels)), shown, tuple(map(one_line, notes)))
 
 
 def _note(role: str, jobs: Sequence[Job]) -> str:
@@ -174,8 +176,14 @@ def as_csv(table: Table, jobs: Sequence[Job]) -> str:
         for column in table.columns:
             values = [getattr(column.values[row], part, math.nan) for part in parts]
             cells += ["" if math.isnan(value) else value for value in values]
-        writer.writerow([name, job.directory, " ".join(job.overrides), job.status, *cells])
+        told = (name, str(job.directory), " ".join(job.overrides), job.status)
+        writer.writerow([*map(_no_formula, told), *cells])
     return text.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def write(table: Table, jobs: Sequence[Job], stem: Path) -> None:

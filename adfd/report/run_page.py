@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from adfd.basics.files import Row
-from adfd.evaluation.jobs import Estimate, Job
+from adfd.evaluation.jobs import Estimate, Job, read_summary
 from adfd.evaluation.metrics import QUANTITIES, Quantity
 from adfd.report.pages import inline, picture, write_page
 
@@ -229,8 +229,7 @@ def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
 
 def read_skipped(job: Job) -> dict[str, str]:
     """The photos that a run left out, with the reasons, from its `summary.json`; none where there is none."""
-    file = job.directory / "summary.json"
-    return json.loads(file.read_text()).get("skipped_photos", {}) if file.exists() else {}
+    return read_summary(job.directory).get("skipped_photos", {})
 
 
 def written(jobs: Sequence[Job]) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from adfd.basics.files import Row
-from adfd.faces.prepared import PreparedFace
-from adfd.runs.directory import RunDirectory
-from adfd.stylespace.layout import StyleSpace
-from adfd.stylespace.statistics import Channels
+from adfd.basics.files import Row, one_line
+
+if TYPE_CHECKING:
+    from adfd.faces.prepared import PreparedFace
+    from adfd.runs.directory import RunDirectory
+    from adfd.stylespace.layout import StyleSpace
+    from adfd.stylespace.statistics import Channels
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -24,14 +27,14 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
         numeric = any(isinstance(row[i], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(cell, row))
+        table.add_row(*(Text(cell(value)) for value in row))  # a name may look like markup
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else "\n".join(map(one_line, str(value).split("\n")))
 
 
 def show_path(label: str, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The run directory: everything a run leaves behind, written so that a killed run stays readable.
 
 results.jsonl   one row per output, appended as it finishes
+candidates.jsonl  what was drawn for every output: readings, and the reason where a draw fell
 steps.jsonl     losses and ages during refinement, every n steps
 photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
@@ -8,6 +9,7 @@ latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
+config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads
 config_hash     whose folder this is: a hash of all that the results depend on
 """
 
@@ -16,44 +18,51 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from adfd.basics.errors import OccupiedError
 from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
-from adfd.basics.harmonic import harmonic_score
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
+
+CONFIG = "config.json"
 
 
 class RunDirectory:
     """One run's folder. `config` is what its results depend on; a folder belongs to one configuration for good.
 
+    `told` is what `config.json` keeps of the run. A folder that is refused is left as it was.
+
     In a `with` statement, what `hold` took is let go at the end.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], told: dict[str, Any] | None = None) -> None:
         self.path = path
         self.id = config_hash(config)
-        for folder in ("images", "latents", "sheets"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
         self._claim()
+        for folder in ("images", "latents", "sheets"):
+            (path / folder).mkdir(exist_ok=True)
+        if told and not (path / CONFIG).exists():  # other ranks are asked for in other words
+            with atomic(path / CONFIG) as stream:
+                stream.write(json.dumps(finite(told), indent=2).encode())
         end_line(path / "results.jsonl")
         self.reload()
         self._lock: IO[str] | None = None
 
     def _claim(self) -> None:
         """Mark the folder as this configuration's. Raises OccupiedError where another one's results lie in it."""
-        mark = self.path / "config_hash"
-        owner = mark.read_text() if mark.exists() else ""
-        if owner not in ("", self.id):  # empty where a kill came between
-            raise OccupiedError(f"{self.path} holds results of another configuration; choose another hydra.run.dir")
-        mark.write_text(self.id)
+        check_owner(self.path, self.id)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "config_hash").write_text(self.id, encoding="utf-8")
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -71,11 +80,11 @@ class RunDirectory:
         self._lock = lock(self.path / ".lock")
         self.reload()
         self.save_summary({"status": "running"})
-        file = self.path / "steps.jsonl"
-        steps = read_rows(file)
-        if len(kept := [step for step in steps if self.done(*row_key(step))]) < len(steps):
-            with atomic(file) as stream:
-                stream.writelines(json_line(step) for step in kept)
+        for file in (self.path / "steps.jsonl", self.path / "candidates.jsonl"):
+            lines = read_rows(file)
+            if len(kept := [line for line in lines if self.done(*row_key(line))]) < len(lines):
+                with atomic(file) as stream:
+                    stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
         """Take in what lies in `results.jsonl`."""
@@ -109,6 +118,9 @@ class RunDirectory:
     def append_step(self, step: Row) -> None:
         append_line(self.path / "steps.jsonl", step)
 
+    def append_candidate(self, candidate: Row) -> None:
+        append_line(self.path / "candidates.jsonl", candidate)
+
     def save_image(self, name: str, img: Tensor) -> str:
         """Write an image `[3, H, W]` in [-1, 1] as PNG; returns its path within the run directory."""
         file = f"images/{name}.png"
@@ -129,7 +141,9 @@ class RunDirectory:
             np.savez_compressed(stream, s=s.cpu().float().numpy())
 
     def load_latent(self, name: str) -> Tensor:
-        with np.load(self.path / f"latents/{name}.npz") as file:
+        import torch
+
+        with np.load(self.path / f"latents/{name}.npz", allow_pickle=False) as file:
             return torch.from_numpy(file["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
@@ -144,7 +158,15 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> None:
 def read_summary(directory: Path) -> dict[str, Any]:
     """A run's `summary.json`; empty where there is none."""
     file = directory / "summary.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def check_owner(directory: Path, own: str) -> None:
+    """Raise OccupiedError where a folder is of a configuration with another hash than this one."""
+    mark = directory / "config_hash"
+    owner = mark.read_text(encoding="utf-8") if mark.exists() else ""
+    if owner not in ("", own):  # empty where a kill came between
+        raise OccupiedError(f"{directory} holds results of another configuration; choose another hydra.run.dir")
 
 
 def row_key(row: Row) -> tuple[str, float, int]:
@@ -157,7 +179,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def to_pil(img: Tensor) -> Image.Image:
     """Image `[3, H, W]` in [-1, 1] to 8-bit RGB."""
-    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = ((img.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
@@ -176,6 +198,7 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
         "status": status,
         "outputs": len(ok),
         "failures": len(rows) - len(ok),
+        "not_reached": sum(row.get("reached") is False for row in ok),
         "age_error": age_error,
         "age_error_anchor": mean([abs(row["age"] - row["anchor_age"]) for row in ok]),
         "id_similarity_source": id_similarity,
@@ -188,4 +211,17 @@ def summarize(rows: list[Row], diversity: list[float], status: str, seconds: flo
 
 
 def _harmonic(age_error: float, id_similarity: float) -> float:
+    import torch
+
+    from adfd.basics.harmonic import harmonic_score
+
     return harmonic_score(torch.tensor(age_error), torch.tensor(id_similarity)).item()
+
+
+def link_wandb(directory: Path) -> None:
+    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    for run in directory.glob("*/wandb/*run-*"):
+        link = directory / "wandb" / run.name
+        link.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(os.path.relpath(run, link.parent))

@@ -49,7 +49,7 @@ class Edit:
                     self.showing.lifespans(self.people.sources.names, sorted(target_ages))
             status = "finished"
             self.ranks.wait()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
             status = "interrupted"
             raise
         finally:
@@ -92,12 +92,16 @@ class Edit:
 
     def _make(self, anchors: Anchors, wanted: list[tuple[int, int]], target_age: float) -> None:
         """Make the wanted outputs, as (row of the anchors, output); read and keep each as it finishes."""
+        self.showing.doubt(anchors, target_age)
         for row in {row for row, _ in wanted}:
             self._keep_references(anchors, row, target_age)
         for sample in self.making.samples(anchors, wanted, target_age, on_step=self.showing.step):
+            photo, output = anchors.sources.names[sample.row], sample.output
+            for told in sample.candidates:
+                self.run.append_candidate({"photo": photo, "target_age": target_age, "output": output} | told)
             read, img = read_output(self.making, anchors, sample, target_age)
             if img is not None:
-                name = f"{read['photo']}_age{target_age:g}_{sample.output}"
+                name = f"{photo}_age{target_age:g}_{output}"
                 self.run.save_latent(name, sample.s)
                 read["image"] = self.run.save_image(name, img)
             self._record(read)

@@ -53,6 +53,7 @@ class Making:
 
             for sample in self.method(self.networks, anchors, draws, on_step=after_step):
                 bar.total += sample.evaluations - expected
+                bar.update(sample.searched)
                 bar.refresh()
                 shown.pop(id(sample), None)
                 yield sample

@@ -33,7 +33,7 @@ def outcome(directory: Path) -> Iterator[Outcome]:
     try:
         yield told
         state = {"status": "finished"}
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
         state = {"status": "interrupted"}
         raise
     except Exception as error:

@@ -15,6 +15,7 @@ from adfd.basics.pooling import pool
 from adfd.basics.seeding import output_seed
 from adfd.faces.people import People
 from adfd.faces.photos import as_img
+from adfd.methods.acceptance import style_rms
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import TERMS
 from adfd.methods.refine import Sample
@@ -37,6 +38,7 @@ def blank_row(making: Making, photo: str, target_age: float, output: int) -> Row
         **dict.fromkeys(("source_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")),
         **dict.fromkeys(("p_female", "loss", *(f"loss_{term}" for term in TERMS))),
         **dict.fromkeys(("alpha", "steps", "evaluations", "seconds", "converged")),
+        **dict.fromkeys(("age_spread", "anchor_spread", "style_rms", "reached", "draws")),
         **{f"change_{region}": None for region in REGIONS},
         "seed": making.seed,
         "output_seed": output_seed(making.seed, photo, output),
@@ -61,6 +63,9 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
         "evaluations": sample.evaluations,
         "seconds": round(sample.seconds, 3),
         "converged": sample.converged,
+        "anchor_spread": anchors.spread[i].item(),
+        "reached": sample.reached,
+        "draws": sum(told["attempt"] != "steps" for told in sample.candidates) or 1,
         "reason": sample.failure,
     }
     if sample.failure:
@@ -68,13 +73,15 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
     img = networks.synthesis(sample.s[None])
     pooled = pool(img)
     embedding = networks.embed(pooled)[0]
-    age = networks.age(pooled).item()
+    age, spread = (reading.item() for reading in networks.read_age(pooled))
     shares = region_shares(pooled[0] - anchors.img[i])
     if not math.isfinite(age):
         return row | {"reason": "the judges read no finite number on the picture"}, None
     readings = {
         "status": "ok",
         "age": age,
+        "age_spread": spread,
+        "style_rms": style_rms(networks, sample.s),
         "id_similarity_source": networks.id_similarity(embedding, sources.embedding[i]).item(),
         "id_similarity_anchor": networks.id_similarity(embedding, anchors.embedding[i]).item(),
         "p_female": networks.gender(pooled).exp()[0, 0].item(),

@@ -12,6 +12,8 @@ import torch
 from adfd.basics import progress
 from adfd.basics.errors import describe, disk_full
 from adfd.basics.files import Row, atomic
+from adfd.methods.acceptance import natural_spread
+from adfd.methods.anchors import Anchors
 from adfd.runs.animation import Animation, animate
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
@@ -31,16 +33,22 @@ class Showing:
     every_n_steps: int
     animation: Animation
 
+    def doubt(self, anchors: Anchors, target_age: float) -> None:
+        """Say which anchors the age judge is unsure of: more than nine in ten natural faces of their age."""
+        for name, age, spread in zip(anchors.sources.names, anchors.age.tolist(), anchors.spread.tolist(), strict=True):
+            limit = natural_spread(self.making.networks.channels, age)
+            if limit is not None and spread > limit:
+                text = "the anchor of %s at %g is doubtful: its age reads %.1f, but differs by %.1f years between views"
+                log.warning(text + " (natural faces: up to %.1f)", name, target_age, age, spread, limit)
+
     def step(self, photo: str, target_age: float, output: int, step: int, losses: dict[str, float]) -> None:
         """Note losses and age of every n-th refinement step."""
         if step % self.every_n_steps:
             return
-        where = {"photo": photo, "target_age": target_age, "output": output, "step": step}
-        self.run.append_step(where | losses)
-        curve = f"{photo}_age{target_age:g}_{output}"
-        metrics = {f"{name}/{curve}": value for name, value in losses.items()}
+        row = {"photo": photo, "target_age": target_age, "output": output, "step": step} | losses
+        self.run.append_step(row)
         for tracker in self.trackers:
-            tracker.log({"step": float(step), **metrics})
+            tracker.step(row)
 
     def row(self, row: Row) -> None:
         """Log a finished or failed row, and its numbers in every tracker."""
@@ -52,9 +60,8 @@ class Showing:
             )
         else:
             log.warning("%(photo)s at %(target_age)g, output %(output)d failed: %(reason)s", row)
-        metrics = {f"output/{k}": float(v) for k, v in row.items() if isinstance(v, int | float)}
         for tracker in self.trackers:
-            tracker.log(metrics)
+            tracker.output(row)
 
     def sheet(self, photo: str, target_age: float) -> None:
         """Contact sheet of one photo and age: source, anchor, outputs."""
@@ -69,7 +76,8 @@ class Showing:
         ]
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            heading = f"reads {row['age']:.1f} years" + (f", {row['reference'][:16]}" if row["reference"] else "")
+            heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
+            heading += f", {row['reference'][:16]}" if row.get("reference") else ""
             tiles.append(Tile(self.run.path / row["image"], heading, detail))
         self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.making.method_name} at {target_age:g}", tiles)
 

@@ -9,14 +9,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from adfd.basics import progress, threads
 from adfd.basics.errors import AdfdError, OccupiedError, describe
 from adfd.runs.directory import read_summary, write_summary
 
@@ -38,9 +38,10 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
     warnings.filterwarnings("ignore", module="lightning")
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
-    if "cpus_per_task" in hydra.launcher and not alone:  # submitit: many processes, each of which would take all cores
-        torch.set_num_threads(hydra.launcher.cpus_per_task or 1)
     try:
+        with progress.bar(total=1, desc="load libraries", unit="", leave=False) as bar:  # seconds on a cold disk
+            threads.limit(threads.wanted({} if alone else plain_launcher(hydra)))
+            bar.update()
         result = job(cfg)
         if not alone:
             record("finished")
@@ -61,6 +62,11 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
             raise
         log.exception("the job failed")
     return None
+
+
+def plain_launcher(hydra: Any) -> dict[str, Any]:
+    """The settings of the launcher of a sweep."""
+    return OmegaConf.to_container(hydra.launcher, resolve=True)  # type: ignore[return-value]
 
 
 def record(status: str, reason: str = "") -> None:

@@ -1,25 +1,50 @@
-"""Views of a run while it happens: W&B and a CSV of metrics. The run directory is the truth; these only follow it."""
+"""Views of a run while it happens: W&B and a CSV of metrics. The run directory is the truth; these only follow it.
+
+What W&B is told has the same keys and a bounded size, however many outputs a run makes; `docs/wandb.md` lists them.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from PIL import Image
+
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import Row, finite
+from adfd.basics.files import Row, finite, read_rows
+from adfd.runs.directory import row_key
+
+log = logging.getLogger(__name__)
 
 MODES = ("online", "offline", "disabled")
+BEST = {"age_error": "min", "id_similarity_source": "max", "id_similarity_anchor": "max"}
+"""Of an output's numbers, what its best value is: the summary has that beside the mean."""
+SHOWN = ("target_age", "age", "anchor_age", *BEST, "loss", "steps", "seconds")
+"""The numbers of an output that have a chart; the table has them all."""
+KEPT = ("results.jsonl", "steps.jsonl", "photos.csv", "summary.json", "config_hash", ".hydra/config.yaml")
+"""The files of a run directory that an artifact keeps."""
+LIVE_SECONDS = 30.0
+THUMBNAIL = 128  # pixels
+MAX_SHEETS, MAX_VIDEOS, MAX_THUMBNAILS, MAX_TABLE_ROWS = 50, 20, 2000, 10_000  # W&B shows no more rows of a table
 
 
 class Tracker(Protocol):
     """Follows a run; `finish` is always called, with a non-zero exit code on failure."""
 
     def log(self, metrics: dict[str, float]) -> None: ...
+    def step(self, row: Row) -> None: ...
+    def output(self, row: Row) -> None: ...
     def sheet(self, name: str, path: Path) -> None: ...
     def figure(self, name: str, path: Path) -> None: ...
     def video(self, name: str, path: Path) -> None: ...
+    def channels(self, generator: str, path: Path, made: bool) -> None: ...
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None: ...
 
 
@@ -27,7 +52,7 @@ class CsvTracker:
     """`metrics.csv` in the run directory, in long form: point, metric, value."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = (directory / "metrics.csv").open("a", newline="")
+        self._file = (directory / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         self._point = 0
         if self._file.tell() == 0:
@@ -38,6 +63,15 @@ class CsvTracker:
         self._file.flush()
         self._point += 1
 
+    def step(self, row: Row) -> None:
+        """A reading of a sample under refinement, named by the sample."""
+        sample = f"{row['photo']}_age{row['target_age']:g}_{row['output']}"
+        where = ("photo", "target_age", "output", "step")
+        self.log({"step": row["step"]} | {f"{key}/{sample}": row[key] for key in row if key not in where})
+
+    def output(self, row: Row) -> None:
+        self.log({f"output/{key}": float(value) for key, value in row.items() if isinstance(value, int | float)})
+
     def sheet(self, name: str, path: Path) -> None:
         pass
 
@@ -47,12 +81,19 @@ class CsvTracker:
     def video(self, name: str, path: Path) -> None:
         pass
 
+    def channels(self, generator: str, path: Path, made: bool) -> None:
+        pass
+
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
         self._file.close()
 
 
 class WandbTracker:
-    """One W&B run per job. Its id comes from us, so that a job that is started again continues its own run."""
+    """One W&B run per job. Its id comes from us, so that a job that is started again continues its own run.
+
+    Online, W&B itself goes on where it was. Offline, each start writes a file of its own, and of two files with one id
+    `wandb sync` keeps the later: so that one begins with what the run directory has of the earlier starts.
+    """
 
     def __init__(
         self,
@@ -73,11 +114,12 @@ class WandbTracker:
         import wandb  # slow to import, and often not needed
 
         self._wandb = wandb
+        self._directory = directory
         try:
             self._run = wandb.init(
                 dir=directory,
                 config=config,
-                id=id,
+                id=os.environ.get("WANDB_RUN_ID") or id,  # the id that an agent of a W&B sweep expects
                 name=name,
                 group=group,
                 job_type=job_type,
@@ -91,23 +133,153 @@ class WandbTracker:
         except wandb.errors.Error as error:
             remedy = "log in with `wandb login`, or set logger.mode=offline"
             raise AdfdError(f"logger=wandb could not start a run ({error}); {remedy}") from error
+        self._running: dict[tuple, Row] = {}
+        self._told = time.monotonic()
+        self._seen: dict[str, int] = defaultdict(int)
+        self._thumbnails: dict[Path, Any] = {}
+        self._define()
+        earlier = {row_key(row): row for row in read_rows(directory / "results.jsonl")}
+        for row in earlier.values():
+            if self._run.resumed:
+                self._seen["output"] += 1
+            else:
+                self.output(row)
+
+    def _define(self) -> None:
+        """Which number is drawn over which, and what a summary has of it."""
+        for group, over in (("refine", "refine/step"), ("output", "output/index")):
+            self._run.define_metric(over, hidden=True)
+            self._run.define_metric(f"{group}/*", step_metric=over)
+        for key, best in BEST.items():
+            self._run.define_metric(f"output/{key}", step_metric="output/index", summary=f"{best},mean")
 
     def log(self, metrics: dict[str, float]) -> None:
         self._run.log(metrics)
 
+    def step(self, row: Row) -> None:
+        """Take in a reading of a sample under refinement; the mean over the running ones is told now and then."""
+        self._running[row_key(row)] = row
+        if time.monotonic() - self._told > LIVE_SECONDS:
+            self._told = time.monotonic()
+            running = list(self._running.values())
+            (point,) = curves([row | {"step": 0} for row in running])
+            self._run.log({f"live/{key}": point[key] for key in ("loss", "age_error", "samples") if key in point})
+
+    def output(self, row: Row) -> None:
+        """One point over the outputs in the order in which they were finished."""
+        self._running.pop(row_key(row), None)
+        self._seen["output"] += 1
+        point = {key: row[key] for key in SHOWN if row.get(key) is not None} | age_error(row)
+        point |= {"index": self._seen["output"], "failed": int(row["status"] != "ok")}
+        self._run.log({f"output/{key}": value for key, value in finite(point).items() if value is not None})
+
     def sheet(self, name: str, path: Path) -> None:
-        self._run.log({f"sheets/{name}": self._wandb.Image(str(path))})
+        if self._room_for("sheets", MAX_SHEETS):
+            with Image.open(path) as picture:
+                shown = self._wandb.Image(picture.convert("RGB"), caption=name, file_type="jpg")
+            self._run.log({"sheets": shown})
 
     def figure(self, name: str, path: Path) -> None:
         self._run.log({f"figures/{name}": self._wandb.Image(str(path))})
 
     def video(self, name: str, path: Path) -> None:
-        self._run.log({f"animations/{name}": self._wandb.Video(str(path), format=path.suffix[1:])})  # type: ignore[arg-type]
+        if self._room_for("animations", MAX_VIDEOS):
+            kind = path.suffix[1:]
+            video = self._wandb.Video(str(path), caption=name, format=kind)  # type: ignore[arg-type]
+            self._run.log({f"animations/{kind}": video})
+
+    def _room_for(self, what: str, limit: int) -> bool:
+        """Whether one more goes to W&B; said once where not."""
+        self._seen[what] += 1
+        if self._seen[what] == limit + 1:
+            log.info("W&B has %d %s of this run; the others are in the run directory", limit, what)
+        return self._seen[what] <= limit
+
+    def channels(self, generator: str, path: Path, made: bool) -> None:
+        """A channels file that the run made or used: equal files are one version, which joins their runs' lineage."""
+        artifact = self._wandb.Artifact(f"channels-{generator}", type="channels")
+        artifact.add_file(str(path), name=f"{generator}{path.suffix}")
+        if made:
+            self._run.log_artifact(artifact)
+        elif not self._run.offline:
+            self._run.use_artifact(artifact)
+        else:  # what `use_artifact` does with a file that is at hand, but refuses to do offline
+            self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
+        """The refinement's curves where it came to its end; tables, files and summary however it ended."""
+        steps = read_rows(self._directory / "steps.jsonl")
+        for point in curves(steps) if not exit_code else ():
+            self._run.log({f"refine/{key}": value for key, value in point.items()})
+        if steps:
+            self._run.log({"trajectories": self._table(thin(steps, MAX_TABLE_ROWS))})
         if rows:
-            columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
-            data = [[finite(row.get(str(column))) for column in columns] for row in rows]
-            self._run.log({"results": self._wandb.Table(columns=columns, data=data)})
+            shown = rows[:MAX_TABLE_ROWS]
+            self._run.log({"results": self._table([self._pictures(row) | row for row in shown])})
+        if any("photo" in row for row in rows):
+            kept = self._wandb.Artifact(f"rows-{self._run.id}", type="rows")
+            for file in filter(Path.is_file, (self._directory / name for name in KEPT)):
+                kept.add_file(str(file), name=file.relative_to(self._directory).as_posix())
+            self._run.log_artifact(kept)
         self._run.summary.update(finite(summary))
         self._run.finish(exit_code=exit_code)
+
+    def _table(self, rows: Sequence[Row]) -> Any:
+        columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
+        data = [[finite(row.get(str(column))) for column in columns] for row in rows]
+        return self._wandb.Table(columns=columns, data=data)
+
+    def _pictures(self, row: Row) -> Row:
+        """Thumbnails of the source, the anchor and the output of a row that has a picture."""
+        if not row.get("image") or self._seen["thumbnails"] >= MAX_THUMBNAILS:
+            return {}
+        self._seen["thumbnails"] += 1
+        photo, images = row["photo"], self._directory / "images"
+        return {
+            "source": self._thumbnail(images / f"{photo}_source.png"),
+            "anchor": self._thumbnail(images / f"{photo}_age{row['target_age']:g}_anchor.png"),
+            "picture": self._thumbnail(self._directory / row["image"]),
+        }
+
+    def _thumbnail(self, path: Path) -> Any:
+        if path not in self._thumbnails:
+            with Image.open(path) as picture:
+                small = picture.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            self._thumbnails[path] = self._wandb.Image(small, file_type="jpg")
+        return self._thumbnails[path]
+
+
+def age_error(row: Row) -> Row:
+    """`age_error` of a row that has an age, in years."""
+    return {} if row.get("age") is None else {"age_error": abs(row["age"] - row["target_age"])}
+
+
+def curves(steps: Iterable[Row]) -> list[dict[str, float]]:
+    """The refinement over all samples: at each step, of those that still ran, mean, 10 % and 90 % quantiles.
+
+    `KEY`, `KEY_p10` and `KEY_p90` of every loss, of `age` and of `age_error`; `samples` is how many there were.
+    """
+    at: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in steps:
+        for key, value in (row | age_error(row)).items():
+            if key not in ("photo", "target_age", "output", "step") and value is not None:
+                at[row["step"]][key].append(value)
+    points = []
+    for step, values in sorted(at.items()):
+        point: dict[str, float] = {"step": step, "samples": max(map(len, values.values()))}
+        for key, numbers in values.items():
+            low, high = np.percentile(numbers, (10, 90)).tolist()
+            point |= {key: float(np.mean(numbers)), f"{key}_p10": low, f"{key}_p90": high}
+        points.append(point)
+    return points
+
+
+def thin(steps: Sequence[Row], limit: int) -> list[Row]:
+    """At most `limit` of the readings: of every sample the same steps, as many of them as there is room for."""
+    numbers = sorted({row["step"] for row in steps})
+    for stride in range(1, len(numbers) + 1):
+        chosen = set(numbers[::stride])
+        kept = [row for row in steps if row["step"] in chosen]
+        if len(kept) <= limit:
+            return kept
+    return list(steps[:limit])

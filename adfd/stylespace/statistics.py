@@ -19,7 +19,8 @@ from adfd.stylespace import published
 from adfd.stylespace.layout import StyleSpace, stylegan2
 from adfd.stylespace.regions import REGIONS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE = (2, 3)  # 2 is without what analysis=nature finds
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,19 @@ class Channels:
     """`[512]`: the step in W that adds one year to the age a linear model reads from `w`."""
     age_r2: float | None = None
     """Share of the variance of age that the linear model explains on held-out faces."""
+
+    younger_year: Tensor | None = None
+    """`[512]`: the step in W that adds one year, for ages below a person's own; None: `age_year` both ways."""
+    gender_readout: Tensor | None = None
+    """`[512]`: `w @ gender_readout + gender_bias` is above 0 where a linear model takes a face for a woman's."""
+    gender_bias: float | None = None
+    gender_r: float | None = None
+    """Correlation of that readout with the judge's probability, on held-out faces."""
+    natural_age: Tensor | None = None
+    """`[B]`, years: mean age of the faces in each bracket of ages, rising."""
+    natural_spread: Tensor | None = None
+    """`[B]`, years: 90 % of the faces in the bracket have a spread of the reading over the views of at most this."""
+    n_samples_nature: int | None = None
 
     n_samples: int | None = None
     n_pairs: int | None = None
@@ -116,8 +130,7 @@ class Channels:
         remedy = "make one with: python -m adfd.analyze"
         if path.suffix == ".pkl":
             return _published(path, generator)
-        if path.is_dir() or not path.suffix:
-            path = path / f"{generator}.npz"
+        path = file_of(path, generator)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
@@ -126,12 +139,8 @@ class Channels:
         except Exception as error:
             raise AdfdError(f"channels file {path} is not readable ({error}); {remedy}") from error
         version = arrays.pop("schema_version", None)
-        if (
-            version != SCHEMA_VERSION
-            or "generator" not in arrays
-            or set(arrays) - {field.name for field in fields(cls)}
-        ):
-            raise AdfdError(f"channels file {path} has schema {version}, this program reads {SCHEMA_VERSION}; {remedy}")
+        if version not in READABLE or "generator" not in arrays or set(arrays) - {field.name for field in fields(cls)}:
+            raise AdfdError(f"channels file {path} has schema {version}, this program reads {_and(READABLE)}; {remedy}")
         values: dict[str, Any] = {
             key: torch.from_numpy(array) if array.ndim else array.item() for key, array in arrays.items()
         }
@@ -161,7 +170,7 @@ class Channels:
         table = csv.writer(text)
         table.writerow(columns)
         table.writerows(zip(*columns.values(), strict=True))
-        path.write_text(text.getvalue())
+        path.write_text(text.getvalue(), encoding="utf-8")
 
     def columns(self, space: StyleSpace) -> dict[str, list[Any] | None]:
         """The statistics `[C]` as columns of a table, with each channel's place; None for what was not measured."""
@@ -201,11 +210,20 @@ class Channels:
         return names
 
 
+def _and(versions: tuple[int, ...]) -> str:
+    return " and ".join(map(str, versions))
+
+
 def adjusted(p: Tensor) -> Tensor:
     """P-values `[C]` adjusted so that a threshold on them is a false discovery rate; NaN stays NaN."""
     q, known = torch.full_like(p, math.nan), ~p.isnan()
     q[known] = torch.from_numpy(false_discovery_control(p[known].double().numpy())).to(p.dtype)
     return q
+
+
+def file_of(path: Path, generator: str) -> Path:
+    """The channels file that a path names: itself, or this generator's in a folder."""
+    return path / f"{generator}.npz" if path.is_dir() or not path.suffix else path
 
 
 def _published(path: Path, generator: str) -> Channels:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -29,6 +25,7 @@ from adfd.models.tiny import load_tiny
 from adfd.stylespace.regions import region_masks
 from adfd.stylespace.statistics import Channels
 from tests.planted import AGE, IDENTITY, planted
+from tests.processes import kill, start
 
 ALL = Intervention(
     select="all", channels=[], n_channels=4, n_controls=3, n_faces=4, k=3.0, psi=0.9, batch_size=3
@@ -215,6 +212,7 @@ def test_a_damaged_shard_is_made_anew(tmp_path: Path) -> None:
     assert Shards(tmp_path, {"a": 2}).path != shards.path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("analysis", ["correlation", "intervention"])
 def test_killed_and_started_again_it_gives_the_same_file(
     tmp_path: Path, run_stage: Callable[..., Path], analysis: str
@@ -223,19 +221,13 @@ def test_killed_and_started_again_it_gives_the_same_file(
         "correlation": ["analysis.n_samples=1500", "analysis.n_permutations=2", "analysis.n_pairs=1000"],
         "intervention": ["analysis.select=all", "analysis.n_faces=2"],
     }[analysis]
-    chosen = [f"analysis={analysis}", *sizes]
+    chosen = [f"analysis={analysis}", *sizes, "gallery.rows=0", "logger=none"]
     places = ["model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path}/outputs", f"hydra.run.dir={tmp_path}/killed"]
-    job = subprocess.Popen(
-        [sys.executable, "-m", "adfd.analyze", *chosen, *places],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    job = start("adfd.analyze", *chosen, *places)
     while len(list(tmp_path.glob("killed/shards/*/*-*.npz"))) < 2:
-        assert job.poll() is None, "it was done before it could be killed"
+        assert job.is_alive(), "it was done before it could be killed"
         time.sleep(0.01)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
     assert not (tmp_path / "killed/channels.npz").exists()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/shards/*/*-*.npz")}
     runs = [run_stage(*chosen, stage="analyze", directory=name) for name in ("killed", "whole")]

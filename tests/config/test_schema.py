@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
 from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
 
 schema.register()
+READ = [name for name, made in vars(schema).items() if str(getattr(made, "_target_", "")).startswith("adfd.")]
 GROUPS = (
     "method",
     "loss",
     "refine",
+    "views",
     "search",
     "model",
     "data",
@@ -34,6 +39,7 @@ OPTIONS = [
     (group, path.relative_to(schema.CONF / group).with_suffix("").as_posix())
     for group in GROUPS
     for path in sorted([*(schema.CONF / group).glob("*.yaml"), *(schema.CONF / group).glob("*/*.yaml")])
+    if path.name != "wandb_sweep.yaml"  # W&B's own format; tests/test_dashboard.py reads it
 ]
 
 
@@ -191,8 +197,8 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
             (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
         )
 
-    ours = ("pooled", "encoded", "transform", True, "bracket"), ("best", 0.05, 40, 7, 1e-4)
-    published = ("full", "average", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
+    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 8, 7, 1e-4)
+    published = ("full", "checkpoint", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
     assert deviations() == ours
     assert deviations("reference_compat=true") == published
     assert deviations("reference_compat=true", "refine=published", "search=published") == published
@@ -221,3 +227,15 @@ def test_every_model_composes_in_every_stage_with_keys_of_its_own(stage: str, mo
     if model != "sam":
         with pytest.raises(HydraException):
             composed(f"model={model}", "model.sam=PATH", stage=stage)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_node_that_is_read_off_the_source_has_the_fields_of_its_class(name: str) -> None:
+    made = getattr(schema, name)
+    settings = get_class(made._target_)
+    hints, typed = get_type_hints(settings), {field.name: field.type for field in fields(made)}
+    assert list(typed) == ["_target_", *(field.name for field in fields(settings))]
+    for field in fields(settings):
+        kind = typed[field.name]
+        target = getattr(kind, "_target_", None)
+        assert (get_class(target) if target else kind) == hints[field.name]

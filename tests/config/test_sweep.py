@@ -7,9 +7,6 @@ import errno
 import json
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +20,11 @@ from adfd.basics.files import lock, read_rows
 from adfd.config import build_edit, build_prepare, schema
 from adfd.runs import edit, making
 from tests.conftest import rows_of
+from tests.processes import kill, start
 from tests.test_edit import comparable
 
 Run = Callable[..., Path]
+pytestmark = pytest.mark.thorough
 SHORT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=3", "method.n_outputs=2", "logger=none")
 RESUME = "sweep.resume=true"
 AGGREGATE = (
@@ -74,21 +73,16 @@ def test_a_sweep_killed_twice_and_resumed_is_as_if_never_interrupted(
     )
     whole, sweep = run_stage(*overrides, directory="whole"), tmp_path / "killed"
     common = ("model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}", f"hydra.sweep.dir={sweep}")
-    command = [sys.executable, "-m", "adfd", *overrides, *common, RESUME]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def done() -> int:
         return sum(len(read_rows(file)) for file in sweep.glob("*/results.jsonl"))
 
     for stop in (6, 15):  # of 24: within the second job and within the fourth
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
-        )
+        process = start("adfd.__main__", *overrides, *common, RESUME)
         while done() < stop:
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
         assert done() < 24
         assert "running" in {job["status"] for job in jobs_of(sweep).values()}
     run_stage(*overrides, RESUME, directory="killed")
@@ -280,7 +274,8 @@ def test_a_directory_that_cannot_be_made_is_one_line(run_stage: Run, tmp_path: P
 
 
 def test_other_stages_sweep_too(run_stage: Run) -> None:
-    sweep = run_stage("-m", "analysis.n_samples=20,30", "analysis.n_pairs=20", stage="analyze")
+    sizes = ("analysis.n_samples=20,30", "analysis.n_pairs=20", "analysis.n_permutations=5", "gallery.rows=0")
+    sweep = run_stage("-m", *sizes, stage="analyze")
     assert [job["status"] for job in jobs_of(sweep).values()] == ["finished"] * 2
 
 

@@ -291,6 +291,7 @@ def test_settings_name_the_wrong_key(key: str, value: Any) -> None:
         replace(SETTINGS, **{key: value})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_aligned_crops_are_recognised(portrait: Image.Image, photos: Path, run: Any, size: int) -> None:
     (made,) = run(save(portrait, photos / "photo.png"), align="auto", size=size)
@@ -323,6 +324,7 @@ def test_names_are_unique_whatever_photos_are_called() -> None:
     assert list(islice(prepared.face_names("a", names), 3)) == ["a", "a#5", "a#6"]
 
 
+@pytest.mark.thorough
 def test_shares_of_ranks_have_names_of_their_own(portrait: Image.Image, photos: Path, run: Any) -> None:
     paths = [save(portrait, photos / name) for name in ("a.jpg", "a.png", "b.png")]
     together = [face.name for face in run(*paths)]
@@ -364,3 +366,27 @@ def test_an_encoder_makes_inversion_unnecessary(
     torch.testing.assert_close(sources.age, encoding.age(sources.img))
     expected = sources.age * 100 + sources.img.mean(dim=(1, 2, 3))
     torch.testing.assert_close(sources.w_plus, expected[:, None, None].expand_as(sources.w_plus), rtol=1e-4, atol=1e-2)
+
+
+def test_any_file_name_gives_a_name_that_files_rows_and_terminals_can_hold(tmp_path: Path) -> None:
+    stems = [
+        "x" * 251,
+        "x" * 250 + "y",
+        "日本語" * 27,
+        "\udcff\udcfe",
+        "\udcff",
+        "a\u2028b",
+        "a\x85b",
+        "a\nb",
+        "a b",
+        "[red]",
+        "{}",
+    ]
+    names = prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
+    assert len(set(names)) == len(stems)
+    assert names[2].startswith("日本語" * 16)
+    assert names[-3:] == ["a b", "[red]", "{}"]
+    for name in names:
+        assert len(name.encode()) <= 160
+        assert len(name.splitlines()) == 1
+    assert names == prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])

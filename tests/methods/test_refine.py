@@ -103,6 +103,14 @@ def test_plateau_ends_each_sample_by_itself(tiny: Networks, anchors: Anchors) ->
     assert all(not sample.converged and sample.steps == REFINEMENT.max_steps for sample in lively)
 
 
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_sample_that_never_moves_leaves_after_its_patience(tiny: Networks, anchors: Anchors, patience: int) -> None:
+    settings = replace(REFINEMENT, patience=patience, min_delta=1e9, max_steps=50)
+    (sample,) = refine(tiny, anchors, starts(tiny, anchors)[:1], LOSS, settings)
+    assert sample.converged
+    assert (sample.steps, sample.evaluations) == (patience, patience + 1)  # the first loss is what none moves from
+
+
 def test_published_rule_keeps_the_last_step_that_moved(tiny: Networks, anchors: Anchors) -> None:
     losses: list[float] = []
     settings = replace(REFINEMENT, lr=0.3, keep="last_moved", min_delta=1e-3)
@@ -142,7 +150,7 @@ def test_networks_take_no_gradient(tiny: Networks, anchors: Anchors) -> None:
         (REFINEMENT, {"lr": 0.0}, "refine.lr must be positive, got 0.0"),
         (REFINEMENT, {"max_steps": -1}, "refine.max_steps must be at least 0, got -1"),
         (REFINEMENT, {"patience": 0}, "refine.patience"),
-        (REFINEMENT, {"keep": "worst"}, "refine.keep must be best or last_moved, got worst"),
+        (REFINEMENT, {"keep": "worst"}, "refine.keep must be best, last or last_moved, got worst"),
         (LOSS, {"aging": -1.0}, "loss.aging must be a number of at least 0, got -1.0"),
         (LOSS, {"id": math.nan}, "loss.id"),
         (LOSS, {"aging_target": "self"}, "loss.aging_target"),

@@ -13,6 +13,7 @@ from adfd.models import load_mobile
 from adfd.models.dlib_judges import RGB_MEAN
 from adfd.models.networks import Networks
 
+pytestmark = pytest.mark.thorough
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 

@@ -22,10 +22,11 @@ from adfd.methods.objective import LossWeights, objective
 from adfd.methods.refine import Refinement, Sample, refine
 from adfd.models import load_sam
 from adfd.models.networks import Networks
+from adfd.models.sam import read_sam
 from adfd.models.sources import Sources
 from adfd.stylespace.statistics import Channels
 from tests.conftest import PAPER_WEIGHTS
-from tests.sam_formula import formula_coefficients, formula_files, image
+from tests.sam_formula import formula_coefficients, formula_files, image, with_start
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +53,10 @@ def golden() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def sam(tmp_path_factory: pytest.TempPathFactory) -> Networks:
-    """The stack with the formula's channel coefficients, started as the published codes are."""
+    """The stack with the formula's channel coefficients, on the file whose options golden data are of."""
     channels = tmp_path_factory.mktemp("channels") / "channels.npz"
     formula_channels().save(channels)
-    return load_sam(**formula_files(), channels=channels, start="average")
+    return load_sam(**formula_files(), channels=channels)
 
 
 def formula_channels() -> Channels:
@@ -107,6 +108,19 @@ def test_encoder_generator_and_judges(sam: Networks, golden: dict[str, np.ndarra
     np.testing.assert_allclose(sam.embed(source)[0], expected["id_in"], atol=1e-4)
     lpips = sam.perceptual.distance(sam.perceptual.features(pooled), sam.perceptual.features(source))
     assert lpips.item() == pytest.approx(expected["lpips_out_in"].item(), rel=CODE)
+
+
+@pytest.mark.parametrize("start", ["encoded", "neither"])
+@torch.inference_mode()
+def test_files_of_other_options_start_as_those_say(golden: dict[str, np.ndarray], tmp_path: Path, start: str) -> None:
+    """Golden `w_plus` is the full sum, as with SAM's real file, though its other arrays start from the mean."""
+    path = with_start(formula_files()["sam"], start, tmp_path / "sam_ffhq_aging.pt")
+    _, transformer = read_sam(path)
+    path.unlink()
+    found = transformer.eval().encode(image(0), 80)[0]
+    if start == "neither":
+        found = found + transformer.latent_avg + transformer.pretrained_encoder(image(0))[0]
+    assert off(found, golden["img0_age80_w_plus"]) < CODE
 
 
 def test_first_gradient_and_five_steps_of_diversify(

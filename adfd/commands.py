@@ -1,0 +1,54 @@
+"""The command `adfd`: its first word is a stage, without one it edits. `adfd --help` lists them."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "edit": ("adfd.__main__", "photos -> a run directory; what adfd does when no command is named"),
+    "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
+    "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
+    "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
+    "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
+    "dashboard": ("adfd.dashboard", "a sweep -> its workspace in W&B"),
+    "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
+}
+
+
+def main() -> object:
+    """Run the command of `sys.argv`; the rest of the line is the command's own."""
+    name, *rest = sys.argv[1:] or ["edit"]
+    if name in ("help", "-h", "--help"):
+        print(overview())
+        return None
+    if name not in COMMANDS:
+        if "=" not in name and not name.startswith(("-", "+", "~")):
+            print(f"error: adfd has no command {name}; it has {', '.join(COMMANDS)}", file=sys.stderr)
+            return 2
+        name, rest = "edit", sys.argv[1:]
+    sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
+    made = import_module(COMMANDS[name][0]).main()
+    return made if name in ("weights", "dashboard") else None  # what a stage returns is for a sweep, not the shell
+
+
+def overview() -> str:
+    """The help page: every command in a line."""
+    lines = [f"  adfd {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Diverse, identity-preserving face ageing.",
+            "",
+            *lines,
+            "",
+            "  adfd data=folder data.path=PHOTOS target_age=[30,70]      edits your photos",
+            "  adfd -m target_age=10,30,50,80 loss.aging=1,5,10          a sweep",
+            "  adfd --config-dir=MINE experiment=NAME                    with MINE/experiment/NAME.yaml",
+            "",
+            "adfd COMMAND --help lists all that can be set. Runs write to outputs/, weights lie in $ADFD_CACHE.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())  # type: ignore[arg-type]

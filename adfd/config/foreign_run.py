@@ -1,0 +1,139 @@
+"""A run directory that anybody may have made: what it tells is read without building, resolving or opening anything."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.utils import get_method
+from omegaconf import OmegaConf
+
+from adfd import models
+from adfd.basics.errors import AdfdError
+from adfd.config.build_shared import plain
+from adfd.config.schema import PACKAGE
+from adfd.evaluation.jobs import LOSS_TERMS, Record, steering
+from adfd.runs.directory import CONFIG
+
+MAX_BYTES = 2**22
+"""A hundred times a configuration."""
+STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
+"""What may stand in a run's `model._target_`."""
+INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.]+,[\w.]+\}")
+"""What resolves within a configuration, and our own resolver of plain values; no other reads anything for a file."""
+
+
+def record(directory: Path, root: Path, trust: Sequence[str] = ()) -> Record:
+    """What a run tells of itself. Files that it names below its checkout are sought below ours, `root`.
+
+    Raises AdfdError naming file, key and value where it asks for what may not be built: only our own model stacks are,
+    and those of packages that are named in `trust`.
+    """
+    file = directory / (CONFIG if (directory / CONFIG).exists() else ".hydra/config.yaml")
+    try:
+        told = _kept(file) if file.name == CONFIG else _hydras(directory)
+        config, overrides = told["config"], tuple(map(str, told["overrides"]))
+        paths = config["paths"]
+        model = _moved(config["model"], str(paths.get("package", Path(paths["root"]) / "adfd")), str(PACKAGE))
+        model = _moved(model, str(paths["root"]), str(root))
+        stage, folder = str(told["stage"]), config.get("folder") or {}
+        method = told.get("method") or folder.get("name") or Path(folder["path"]).resolve().name
+        for judge in LOSS_TERMS:
+            steering(judge, config)
+        single = ["hydra.mode=RUN"] if told.get("experiment") else []
+    except AdfdError:
+        raise
+    except Exception as error:
+        raise AdfdError(f"{file} is not readable ({type(error).__name__}); leave this run out") from error
+    check_model(model, file, trust)
+    command = shlex.join(["python", "-m", "adfd" if stage == "edit" else f"adfd.{stage}", *overrides, *single])
+    return Record(directory, str(method), overrides, command, config, model)
+
+
+def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None:
+    """Refuse a stack that is not ours, nor of a package that is trusted, and settings that it does not have."""
+    target = model.get("_target_")
+    trusted = isinstance(target, str) and any(target.startswith(f"{package}.") for package in trust)
+    if target not in STACKS and not trusted:
+        raise AdfdError(
+            f"{file}: model._target_ must be one of {', '.join(STACKS)}, got {target!r}; "
+            "a stack of your own is read with trust=[PACKAGE]"
+        )
+    if trusted:
+        return
+    known = {
+        *inspect.signature(get_method(str(target))).parameters,
+        "_target_",
+        "age_range",
+        "anchor",
+        "anchor_identity",
+    }
+    for key, value in model.items():
+        if key not in known or (key != "age_range" and not isinstance(value, str | int | float | None)):
+            raise AdfdError(f"{file}: model.{key} is nothing that {target} takes, got {value!r}")
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """The run directory's own record, which is resolved."""
+    return json.loads(_text(file))
+
+
+def _hydras(directory: Path) -> dict[str, Any]:
+    """The same from the files that Hydra left, of runs without a record of their own."""
+    cfg, hydra, overrides = (_yaml(directory / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides"))
+    for key, value in _strings(cfg):
+        if "${" in INTERPOLATION.sub("", value):
+            raise AdfdError(
+                f"{directory}/.hydra/config.yaml: {key} may not look outside the file, got {value!r}; "
+                "leave this run out"
+            )
+    choices = hydra["hydra"]["runtime"]["choices"]
+    return {
+        "stage": hydra["hydra"]["job"]["name"],
+        "method": choices.get("method"),
+        "experiment": choices.get("experiment"),
+        "overrides": overrides,
+        "config": plain(OmegaConf.create(cfg)),
+    }
+
+
+def _yaml(file: Path) -> Any:
+    text = _text(file)
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them can stand for gigabytes
+        raise AdfdError(f"{file} holds aliases, which no run writes; leave this run out")
+    return yaml.safe_load(text)
+
+
+def _text(file: Path) -> str:
+    if file.is_symlink() or file.parent.is_symlink():
+        raise AdfdError(f"{file} is a link; leave this run out")
+    if (size := file.stat().st_size) > MAX_BYTES:
+        raise AdfdError(f"{file} has {size} bytes, more than any configuration; leave this run out")
+    return file.read_text(encoding="utf-8")
+
+
+def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All strings of a configuration, keys too, with where they stand."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield key, str(name)
+            yield from _strings(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _strings(value, f"{key}[{i}]")
+    elif isinstance(node, str):
+        yield key, node
+
+
+def _moved(model: dict[str, Any], theirs: str, ours: str) -> dict[str, Any]:
+    """A stack's settings with paths below one checkout put below another."""
+    return {
+        key: ours + value.removeprefix(theirs) if isinstance(value, str) and value.startswith(f"{theirs}/") else value
+        for key, value in model.items()
+    }

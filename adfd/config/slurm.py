@@ -1,0 +1,67 @@
+"""Slurm's jobs as submitit sees them, told by `squeue`: clusters without an accounting database are served, too.
+
+A job that is no longer queued and left no result was killed. It is lost, and the sweep does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from submitit.core.utils import FailedJobError, UncompletedJobError
+from submitit.slurm import slurm as submitit_slurm
+from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
+
+SLOW_DISK = 15  # seconds in which a result may follow the end of its job, on a network disk
+
+
+class Queue(SlurmInfoWatcher):
+    """States of the jobs by `squeue`: RUNNING is what it lists, in whatever state, and GONE what it does not."""
+
+    def __init__(self, delay_s: int) -> None:
+        super().__init__(delay_s)
+        self.missed: dict[str, float] = {}
+        """When a job was first found to be gone."""
+
+    def _make_command(self) -> list[str] | None:
+        if not self._registered - self._finished:
+            return None
+        return ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i"]
+
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        queued = set((string.decode() if isinstance(string, bytes) else string).split())
+        for job in self._registered:
+            if job in queued:
+                self.missed.pop(job, None)
+            else:
+                self.missed.setdefault(job, time.time())
+        return {job: {"State": "RUNNING" if job in queued else "GONE"} for job in self._registered}
+
+
+class Job(SlurmJob[Any]):
+    """A job that gives an empty result where it ended without one."""
+
+    watcher = Queue(delay_s=30)
+
+    @property
+    def _results_timeout_s(self) -> float:
+        return max(0.0, SLOW_DISK - (time.time() - self.watcher.missed.get(self.job_id, time.time())))
+
+    def results(self) -> list[JobReturn]:
+        try:
+            return super().results()
+        except (UncompletedJobError, FailedJobError):
+            lost.append((self.job_id, list(self.submission().args[0])))
+            return [JobReturn(status=JobStatus.COMPLETED)]
+
+
+lost: list[tuple[str, list[str]]] = []
+"""Slurm's number and the overrides of each job of this process's sweep that ended without a result."""
+
+
+def heed_the_queue() -> None:
+    """Let submitit's Slurm executor make such jobs: single ones by its `job_class`, an array's by the module's name."""
+    lost.clear()
+    SlurmExecutor.job_class = submitit_slurm.SlurmJob = Job

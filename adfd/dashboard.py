@@ -1,0 +1,42 @@
+"""Command "dashboard": write the W&B workspace of a sweep. `adfd dashboard --entity E --sweep DIR [--dry-run]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from adfd.basics.errors import AdfdError
+from adfd.report.workspace import as_json, workspace
+
+
+def main() -> int:
+    """Save the workspace and print its address, or print what it is; 1 with one line where it cannot be had."""
+    parser = argparse.ArgumentParser(prog="adfd dashboard", description="Write the W&B workspace of a sweep.")
+    parser.add_argument("--entity", required=True, help="the W&B user or team")
+    parser.add_argument("--project", default="adfd", help="as in logger.project")
+    parser.add_argument("--sweep", type=Path, help="directory of the sweep; without it, all runs of the project")
+    parser.add_argument("--dry-run", action="store_true", help="print it as JSON; no network is used")
+    asked = parser.parse_args()
+    try:
+        made = workspace(
+            asked.entity, asked.project, asked.sweep.name if asked.sweep else "adfd", sweep_id(asked.sweep)
+        )
+        print(as_json(made) if asked.dry_run else made.save().url)
+    except AdfdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def sweep_id(sweep: Path | None) -> str | None:
+    """What the runs of a sweep carry. Raises AdfdError for a directory that is none."""
+    if sweep is None:
+        return None
+    if not (sweep / "sweep_id").is_file():
+        raise AdfdError(f"{sweep} has no file sweep_id; give the directory of a sweep, such as outputs/sweeps/NAME")
+    return (sweep / "sweep_id").read_text()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

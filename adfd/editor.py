@@ -1,0 +1,188 @@
+"""The same for notebooks: `from adfd import Editor`. Each call is one job of the command line, by the same builders."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+from PIL import Image
+from torch import Tensor
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import Row
+from adfd.config import build_edit, build_prepare, build_shared, schema
+from adfd.runs.directory import RunDirectory, config_hash, to_pil
+
+schema.register()
+
+STRIP = 192  # pixels of a picture in a notebook
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Someone to edit: the overrides that name them, and what was read on their picture."""
+
+    name: str
+    image: Image.Image
+    """256 px, aligned."""
+    age: float
+    """As the stack's judge reads it, in years."""
+    overrides: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        return strip([(self.image, f"{self.name}, reads {self.age:.0f}")])
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One edit, as the run directory has it."""
+
+    run: RunDirectory = field(repr=False)
+    row: Row
+    """All that is known of it: a row of `results.jsonl`."""
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture at full resolution."""
+        with Image.open(self.run.path / self.row["image"]) as picture:
+            return picture.convert("RGB")
+
+    @property
+    def age(self) -> float:
+        """As the stack's judge reads it, in years."""
+        return self.row["age"]
+
+    @property
+    def identity(self) -> float:
+        """Similarity to the source, 1 for the same."""
+        return self.row["id_similarity_source"]
+
+    @property
+    def s(self) -> Tensor:
+        """The StyleSpace code `[C]`."""
+        return self.run.load_latent(Path(self.row["image"]).stem)
+
+    def save(self, path: Path | str) -> Path:
+        """Write the picture, in the format of the name's ending; returns the path."""
+        self.image.save(path)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        return Results([self])._repr_html_()
+
+
+class Results(Sequence[Result]):
+    """The edits of one call, by output; a strip of pictures in a notebook."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._results = list(results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        return Results(self._results[index]) if isinstance(index, slice) else self._results[index]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"reads {one.age:.1f} years, identity {one.identity:.2f}" for one in self)
+
+    def _repr_html_(self) -> str:
+        return strip([(one.image, f"reads {one.age:.0f}, identity {one.identity:.2f}") for one in self])
+
+
+class Editor:
+    """A model stack and the settings that all edits share. Runs lie in `folder`: the same call again finds its own."""
+
+    def __init__(self, overrides: Sequence[str], folder: Path) -> None:
+        self.overrides = tuple(overrides)
+        self.folder = folder
+        self._kept: Any = None
+
+    @classmethod
+    def load(cls, model: str = "mobile", *overrides: str, folder: Path | str | None = None) -> Editor:
+        """An editor with the stack `model`; `overrides` as on the command line, such as "refine.max_steps=20".
+
+        Without a `folder` the runs are gone with the editor. Raises AdfdError where weights are missing.
+        """
+        kept = None if folder else tempfile.TemporaryDirectory(prefix="adfd-")
+        editor = cls([f"model={model}", "logger=none", *overrides], Path(folder or kept.name))  # type: ignore[union-attr]
+        editor._kept = kept
+        build_shared.networks(editor._config(()))
+        return editor
+
+    def person(self, photo: Path | str | None = None, *, seed: int | None = None) -> Person:
+        """Someone from a photo, or the synthetic person of a seed; neither for the portrait of the demo.
+
+        Raises AdfdError where no face can be used.
+        """
+        if photo is not None and seed is not None:
+            raise AdfdError(f"a person has a photo or a seed, got photo={photo} and seed={seed}")
+        chosen: tuple[str, ...] = ("data=portrait",)
+        if photo is not None:
+            chosen = ("data=folder", "data.path=" + quoted(str(Path(photo).resolve())))
+        elif seed is not None:
+            chosen = ("data=faces", f"data.seeds=[{seed}]")
+        sources = build_prepare.people(self._config(chosen)).sources
+        return Person(sources.names[0], to_pil(sources.img[0]), sources.age[0].item(), chosen)
+
+    def diversify(self, person: Person, age: float, n: int = 5, seed: int = 0, *overrides: str) -> Results:
+        """`n` diverse edits of a person at an age."""
+        return self.edit(person, "diversify", age, f"method.n_outputs={n}", f"seed={seed}", *overrides)
+
+    def guided(self, person: Person, age: float, *overrides: str) -> Results:
+        """One edit along the latent age path, to where the judge reads the age."""
+        return self.edit(person, "guided", age, *overrides)
+
+    def edit(self, person: Person, method: str, age: float, *overrides: str) -> Results:
+        """Any method of the command line. Raises AdfdError where not one output came about."""
+        cfg = self._config((*person.overrides, f"method={method}", f"target_age={age}", *overrides))
+        identity = build_shared.identity(cfg)
+        with RunDirectory(self.folder / config_hash(identity), identity) as run:
+            build_edit.edit(cfg, run).everybody(build_edit.target_ages(cfg))
+            rows = sorted(run.rows, key=lambda row: row["output"])
+            made = [Result(run, row) for row in rows if row["status"] == "ok"]
+        if not made:
+            raise AdfdError(rows[0]["reason"] if rows else f"{person.name} has no outputs")
+        return Results(made)
+
+    def _config(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job, as `adfd` composes it."""
+        with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+            cfg = compose("edit", [*self.overrides, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+
+def quoted(value: str) -> str:
+    """A value that Hydra's grammar takes whole, whatever stands in it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def strip(pictures: Sequence[tuple[Image.Image, str]]) -> str:
+    """Captioned pictures in a row, as HTML."""
+    cells = []
+    for image, caption in pictures:
+        stream = io.BytesIO()
+        image.resize((STRIP, STRIP), Image.Resampling.LANCZOS).save(stream, "JPEG", quality=88)
+        source = base64.b64encode(stream.getvalue()).decode()
+        cells.append(
+            f'<figure style="display:inline-block;margin:4px;text-align:center">'
+            f'<img src="data:image/jpeg;base64,{source}" width="{STRIP}" height="{STRIP}" alt="{html.escape(caption)}">'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+    return f"<div>{''.join(cells)}</div>"

@@ -1,0 +1,174 @@
+"""What the independent judges make of a run's outputs: columns for its rows.
+
+Raw readings are measured once and kept; all that calibration and thresholds add follows from them at every evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import Row
+from adfd.evaluation.calibration import Calibration
+from adfd.evaluation.metrics import pairwise_distances
+from adfd.evaluation.panel import Panel
+from adfd.models.networks import Perceptual
+
+PASS_YEARS = 5.0
+"""An output passes whose panel age lies no further from its anchor's, and in whom its anchor is recognised."""
+FLAG_YEARS = 10.0
+"""Panel and loop disagree beyond."""
+
+
+class Judges(Protocol):
+    """Where a group of outputs is read."""
+
+    def __call__(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Independent:
+    """The independent judges that are there, loaded at the first need, and how their readings are calibrated."""
+
+    panel: Callable[[], Panel] | None
+    lpips: Callable[[], Perceptual] | None
+    calibration: Calibration
+    batch_size: int
+    missing: tuple[str, ...] = ()
+    """Names of those that are not."""
+    in_loop_threshold: float | None = None
+    """Similarity of the stack's own identity judge that counts as one person; None where none is known."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Who judges, by role, for labels."""
+        panel = "faceres and face-api (calibrated to dlib's years)" if self.panel else "missing (make install fetches)"
+        return {"panel": panel, "lpips": "LPIPS v0.1 AlexNet" if self.lpips else "missing (make install fetches it)"}
+
+    @property
+    def parts(self) -> list[str]:
+        """What a measured line holds."""
+        return [*(["panel"] if self.panel else []), *(["lpips"] if self.lpips else [])]
+
+    @torch.no_grad()
+    def read(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """Raw readings of the outputs `[K, 3, H, W]` of one photo and age, and of its "source" and "anchor"."""
+        rows: list[dict[str, Any]] = [{"independent": self.parts} for _ in img]
+        if self.panel:
+            panel = self.panel()
+            reading = panel.read(img, self.batch_size)
+            columns = {name: getattr(reading, name) for name in ("faceres_age", "faceapi_age")}
+            columns["male"] = (reading.faceres_male + reading.faceapi_male) / 2
+            for role, picture in references.items():
+                known = panel.read(picture)
+                columns |= {f"{name}_{role}": getattr(known, name) for name in ("faceres_age", "faceapi_age")}
+                columns[f"male_{role}"] = (known.faceres_male + known.faceapi_male) / 2
+                columns[f"id_independent_{role}"] = panel.similarity(reading.descriptor, known.descriptor)
+            for name, values in columns.items():
+                for row, value in zip(rows, values.expand(len(img)).tolist(), strict=True):
+                    row[name] = value
+        if self.lpips and len(img) > 1:
+            distances = pairwise_distances(self.lpips(), img, self.batch_size).tolist()
+            for row, line in zip(rows, distances, strict=True):
+                row["lpips_to"] = line
+        return rows
+
+    def complete(self, group: Sequence[Row]) -> list[Row]:
+        """The rows of one photo and age with calibrated ages, verdicts and diversity."""
+        rows = [row | self._ages(row) for row in group]
+        rows = [row | self._verdicts(row) for row in rows]
+        return [row | _diversity(i, rows) for i, row in enumerate(rows)]
+
+    def _ages(self, row: Row) -> Row:
+        columns: Row = {}
+        for suffix in ("", "_anchor", "_source"):
+            readings: list[Any] = [row.get(f"{judge}_age{suffix}") for judge in ("faceres", "faceapi")]
+            if None in readings:
+                continue
+            years = [
+                float(self.calibration.years(judge, reading))
+                for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
+            ]
+            columns[f"panel_age{suffix}"] = sum(years) / 2
+            if not suffix:
+                columns |= {"faceres_years": years[0], "faceapi_years": years[1]}
+                columns["panel_disagreement"] = abs(years[0] - years[1])
+                columns["panel_supported"] = float(
+                    all(
+                        self.calibration.supported(judge, reading)
+                        for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
+                    )
+                )
+        return columns
+
+    def _verdicts(self, row: Row) -> Row:
+        columns: Row = {}
+        age = row.get("panel_age")
+        if age is not None:
+            columns["age_gap_requested_signed"] = age - row["target_age"]
+            if row.get("age") is not None:
+                columns["judges_disagree"] = float(abs(age - row["age"]) > FLAG_YEARS)
+            if "panel_age_anchor" in row:
+                columns["age_gap_signed"] = age - row["panel_age_anchor"]
+        if row.get("id_independent_source") is not None:
+            columns["verified"] = float(row["id_independent_source"] >= self.calibration.same_person)
+        if self.in_loop_threshold is not None and row.get("id_similarity_source") is not None:
+            columns["verified_in_loop"] = float(row["id_similarity_source"] >= self.in_loop_threshold)
+        if "age_gap_signed" in columns and row.get("id_independent_anchor") is not None:
+            same = row["id_independent_anchor"] >= self.calibration.same_person
+            columns["passes"] = float(same and abs(columns["age_gap_signed"]) <= PASS_YEARS)
+        return columns
+
+
+def _diversity(i: int, rows: Sequence[Row]) -> Row:
+    """LPIPS to the other outputs; and to those that pass too, where this one does."""
+    distances = rows[i].get("lpips_to")
+    if not distances or len(distances) != len(rows):
+        return {}
+    others = [j for j in range(len(rows)) if j != i]
+    columns: Row = {"lpips": sum(distances[j] for j in others) / len(others)}
+    passing = [j for j in others if rows[j].get("passes")]
+    if "passes" in rows[i]:
+        credited = sum(distances[j] for j in passing) if rows[i]["passes"] else 0.0
+        columns["lpips_credited"] = credited / len(others)
+        if rows[i]["passes"] and passing:
+            columns["lpips_matched"] = sum(distances[j] for j in passing) / len(passing)
+    return columns
+
+
+def natural_rows(calibration: Calibration, rows: Sequence[Row], pairs: int = 20, seed: int = 0) -> list[Row]:
+    """Unedited faces in the place of outputs: for each, pairs that the loop reads within a year of it.
+
+    One of a pair stands for the output, the other for its anchor. Raises AdfdError where no age was read.
+    """
+    ages = [(row["target_age"], row["age"]) for row in rows if row.get("age") is not None]
+    if not ages:
+        raise AdfdError("natural faces need outputs whose age was read")
+    generator, made = np.random.default_rng(seed), list[Row]()
+    for k, (target_age, age) in enumerate(ages):
+        near = np.flatnonzero(np.abs(calibration.natural_age - age) <= 1)
+        for number in range(pairs if len(near) > 1 else 0):
+            i, j = generator.choice(near, 2, replace=False)
+            panel = calibration.natural_panel
+            made.append(
+                {
+                    "photo": f"natural {k}",
+                    "target_age": target_age,
+                    "output": number,
+                    "status": "ok",
+                    "reason": "",
+                    "age": float(calibration.natural_age[i]),
+                    "anchor_age": float(calibration.natural_age[j]),
+                    "panel_age": float(panel[i]),
+                    "panel_age_anchor": float(panel[j]),
+                    "age_gap_signed": float(panel[i] - panel[j]),
+                    "judges_disagree": float(abs(panel[i] - calibration.natural_age[i]) > FLAG_YEARS),
+                }
+            )
+    return made

@@ -1,0 +1,71 @@
+"""Stage "export": a stack's networks as ONNX files, compared with torch. `adfd export onnx`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from adfd.basics.files import atomic
+from adfd.config import build_shared, schema
+from adfd.models.onnx_export import Exported, export
+from adfd.runs import console, stage
+
+schema.register()
+
+
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="export")
+def stage_main(cfg: DictConfig) -> None:
+    stage.run(export_onnx, cfg)
+
+
+def main() -> None:
+    """The format may be named first: `adfd export onnx model=mobile`."""
+    if sys.argv[1:2] == ["onnx"]:
+        del sys.argv[1]
+    stage_main()
+
+
+def export_onnx(cfg: DictConfig) -> None:
+    """Write the files, the age path for whoever edits with them, and a table of differences and times."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    networks = build_shared.networks(cfg)
+    made = export(networks, folder, cfg.seed, cfg.tolerance)
+    if networks.channels is not None and networks.channels.age_year is not None:
+        with atomic(folder / "path.npz") as stream:
+            age_year = networks.channels.age_year.cpu().numpy()
+            np.savez(stream, age_year=age_year, w_avg=networks.generator.w_avg.cpu().numpy())
+    with atomic(folder / "export.csv") as stream:
+        stream.write(table(made).encode())
+    print(table(made), end="")
+    console.show_path("ONNX files", folder)
+
+
+def table(made: list[Exported]) -> str:
+    """One row for each file: differences and seconds for two rows of input."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["part", "megabytes", "difference", "relative", "torch_seconds", "onnx_seconds"])
+    for one in made:
+        size = one.path.stat().st_size / 1e6
+        rows.writerow(
+            [
+                one.name,
+                f"{size:.1f}",
+                f"{one.difference:.1e}",
+                f"{one.relative:.1e}",
+                f"{one.torch_seconds:.4f}",
+                f"{one.onnx_seconds:.4f}",
+            ]
+        )
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

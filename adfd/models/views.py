@@ -1,0 +1,80 @@
+"""Views: one picture shown to a judge in several slightly different ways, since a judge can be talked round in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import POOLED_SIZE, pool
+
+Judge = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The picture as it is, and with it flipped, shifted and scaled ones, on which a judge's readings are averaged."""
+
+    flip: bool
+    """Show it mirrored too."""
+    shift: int
+    """Pixels of the 256 px picture by which it is shifted left, right, up and down; 0 for no shifted ones."""
+    zooms: list[float]
+    """Factors by which it is scaled about its middle; what lies outside continues the border."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift < POOLED_SIZE / 4:
+            raise AdfdError(f"views.shift must lie in 0..{POOLED_SIZE // 4 - 1} pixels, got {self.shift}")
+        for zoom in self.zooms:
+            if not 0.5 <= zoom <= 2:
+                raise AdfdError(f"views.zooms must lie in 0.5..2, got {zoom}")
+
+    def __len__(self) -> int:
+        return len(self.frames) + 1
+
+    @cached_property
+    def frames(self) -> tuple[tuple[float, float, float, float], ...]:
+        """Every view but the first: where it looks, as scale of x, scale of y, and offsets, in half pictures."""
+        step = 2 * self.shift / POOLED_SIZE
+        shifts = ((step, 0.0), (-step, 0.0), (0.0, step), (0.0, -step)) if self.shift else ()
+        return (
+            *(((-1.0, 1.0, 0.0, 0.0),) if self.flip else ()),
+            *((1.0, 1.0, x, y) for x, y in shifts),
+            *((1 / zoom, 1 / zoom, 0.0, 0.0) for zoom in self.zooms),
+        )
+
+    def all(self, img: Tensor) -> Tensor:
+        """Every view of images `[N, 3, H, W]`: `[V, N, 3, h, w]`, at 256 px at most."""
+        return torch.stack([self.show(img, view) for view in range(len(self))])
+
+    def show(self, img: Tensor, view: int) -> Tensor:
+        """One view of images `[N, 3, H, W]`: `[N, 3, h, w]`; view 0 is the images, untouched."""
+        if view == 0:
+            return img if len(self) == 1 else pool(img)
+        img = pool(img)
+        scale_x, scale_y, x, y = self.frames[view - 1]
+        theta = img.new_tensor([[scale_x, 0.0, x], [0.0, scale_y, y]]).expand(len(img), 2, 3)
+        grid = F.affine_grid(theta, list(img.shape), align_corners=False)
+        return F.grid_sample(img, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def turn(self, seed: int, step: int) -> int:
+        """The view whose turn it is at a step: all come once in an order of the seed's own, then again."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return int(order[step % len(self)])
+
+    def read(self, judge: Judge, img: Tensor) -> tuple[Tensor, Tensor]:
+        """A judge's readings `[N]` of images `[N, 3, H, W]`: their mean over the views, and their standard deviation.
+
+        Each reading is made alone, so that none depends on its company. One view has no deviation: 0.
+        """
+        readings = [torch.stack([judge(self.show(one, view)) for view in range(len(self))]) for one in img.split(1)]
+        table = torch.cat(readings, dim=1)  # [V, N]
+        return table.mean(dim=0), table.std(dim=0, correction=0)
+
+
+ONE_VIEW = Views(flip=False, shift=0, zooms=[])

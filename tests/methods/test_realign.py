@@ -1,0 +1,83 @@
+"""Readings over views, realignment and acceptance on tiny networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.seeding import draw
+from adfd.methods.acceptance import Acceptance
+from adfd.methods.anchors import Anchors
+from adfd.methods.diversify import diversify, perturb
+from adfd.methods.realign import Realignment, paths_around, realign
+from adfd.methods.refine import Sample
+from adfd.models.networks import Networks
+from adfd.models.views import ONE_VIEW, Views
+from tests.methods.test_methods import LOSS, PERTURBATION, REFINEMENT, WANTED, ignore
+
+WIDE = Views(flip=True, shift=8, zooms=[0.9, 1.1])
+MOVES = Realignment(max_moves=12, tolerance=0.5, reach=60, n_samples=5, interval=6)
+LENIENT = Acceptance(check=True, identity=-99, age=500, spread=500, gender=False, rms=500)
+
+
+def test_views_are_what_they_say() -> None:
+    img = torch.rand(2, 3, 32, 32)
+    assert len(WIDE) == 8
+    assert WIDE.show(img, 0) is not None
+    assert torch.equal(ONE_VIEW.show(img, 0), img)
+    assert torch.allclose(WIDE.show(img, 1), img.flip(3), atol=1e-5)
+    assert torch.allclose(WIDE.show(img, 2)[..., :-1], img[..., 1:], atol=1e-5)  # 8 of 256 px are one of 32
+    assert sorted(WIDE.turn(5, step) for step in range(8)) == list(range(8))
+    with pytest.raises(AdfdError, match=r"views\.zooms must lie in 0\.5\.\.2, got 9"):
+        replace(WIDE, zooms=[9])
+
+
+def test_a_reading_is_the_mean_over_the_views(tiny: Networks, anchors: Anchors) -> None:
+    asked = tiny.asked(WIDE)
+    age, spread = asked.read_age(anchors.img)
+    table = torch.stack([tiny.age(WIDE.show(anchors.img, view)) for view in range(len(WIDE))])
+    assert torch.allclose(age, table.mean(dim=0), atol=1e-3)
+    assert torch.allclose(spread, table.std(dim=0, correction=0), atol=1e-3)
+    assert torch.allclose(tiny.read_age(anchors.img)[0], tiny.age(anchors.img), atol=1e-3)
+
+
+def test_realigned_codes_read_nearer_to_the_anchors(tiny: Networks, anchors: Anchors) -> None:
+    draws = draw(0, anchors.sources.names, WANTED, 32)
+    starts = perturb(tiny, anchors.s[list(draws.rows)], draws.z, PERTURBATION)
+    samples = [Sample(*start) for start in zip(draws.rows, draws.outputs, starts, strict=True)]
+    found = realign(tiny, anchors, samples, MOVES, paths_around(tiny, anchors, MOVES), batch_size=2)
+    goal = anchors.age[list(draws.rows)]
+    before = (tiny.age(tiny.render(starts)) - goal).abs()
+    after = (torch.tensor([one.age for one in found]) - goal).abs()
+    assert (after <= before + 1e-2).all()
+    assert after.mean() < 0.5 * before.mean()
+    to_rgb = tiny.space.to_rgb_mask
+    assert all(torch.equal(one.s[to_rgb], start[to_rgb]) for one, start in zip(found, starts, strict=True))
+
+
+@pytest.mark.parametrize("company", [WANTED, WANTED[3:4]])
+def test_what_is_never_accepted_is_the_nearest_and_marked(
+    tiny: Networks, anchors: Anchors, company: list[tuple[int, int]]
+) -> None:
+    def run(wanted: list[tuple[int, int]], acceptance: Acceptance, redraws: int) -> dict:
+        draws = draw(0, anchors.sources.names, wanted, 32)
+        found = diversify(
+            tiny, anchors, draws, perturbation=PERTURBATION, loss=LOSS, refinement=replace(REFINEMENT, max_steps=0),
+            on_step=ignore, realignment=MOVES, acceptance=acceptance, redraws=redraws,
+        )  # fmt: skip
+        return {(sample.row, sample.output): sample for sample in found}
+
+    easy = run(company, LENIENT, 2)
+    hard = run(company, replace(LENIENT, identity=1.0), 2)
+    for key in company:
+        assert easy[key].reached
+        assert len(easy[key].candidates) == 1
+        assert hard[key].reached is False
+        told = hard[key].candidates
+        assert [one["reason"] for one in told] == ["identity"] * 3
+        assert len({one["id_similarity_anchor"] for one in told}) == 3
+    alone = run([WANTED[3]], replace(LENIENT, identity=1.0), 2)[WANTED[3]]
+    assert torch.equal(hard[WANTED[3]].s, alone.s)

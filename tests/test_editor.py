@@ -1,0 +1,60 @@
+"""The editor for notebooks makes what the command line makes, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import rows_of
+
+from adfd import Editor
+from adfd.basics.errors import AdfdError
+
+SETTINGS = ("hardware=cpu", "refine.max_steps=3")
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Editor:
+    return Editor.load("tiny", *SETTINGS, folder=tmp_path / "edits")
+
+
+def test_diversify_is_bit_equal_to_the_command_line(run_stage: Callable[..., Path], editor: Editor) -> None:
+    run = run_stage(*SETTINGS, "data=faces", "data.seeds=[3]", "target_age=70", "method.n_outputs=2", "seed=5")
+    results = editor.diversify(editor.person(seed=3), age=70, n=2, seed=5)
+    assert len(results) == 2
+    for result, row in zip(results, rows_of(run), strict=True):
+        code = Path(row["image"]).stem
+        assert np.array_equal(result.s.numpy(), np.load(run / f"latents/{code}.npz")["s"])
+        assert (run / row["image"]).read_bytes() == (result.run.path / result.row["image"]).read_bytes()
+        assert (result.age, result.identity) == (row["age"], row["id_similarity_source"])
+
+
+def test_guided_results_are_shown_and_saved(editor: Editor, tmp_path: Path) -> None:
+    person = editor.person(seed=3)
+    results = editor.guided(person, age=30)
+    assert results[0].save(tmp_path / "edit.png").stat().st_size > 0
+    assert results[0].image.size == (32, 32)
+    page = results._repr_html_()
+    assert page.count("<img") == len(results) == 1
+    assert f"reads {results[0].age:.0f}" in page
+    assert "data:image/jpeg" in person._repr_html_()
+
+
+def test_the_same_call_again_finds_its_run(editor: Editor) -> None:
+    person = editor.person(seed=3)
+    first = editor.guided(person, age=30)[0].run.path / "results.jsonl"
+    made = first.stat().st_mtime_ns
+    editor.guided(person, age=30)
+    assert first.stat().st_mtime_ns == made
+    assert len(first.read_text().splitlines()) == 1
+
+
+def test_mistakes_are_told_in_one_line(editor: Editor, tmp_path: Path) -> None:
+    with pytest.raises(AdfdError, match="does not exist"):
+        editor.person(tmp_path / "it's, a {photo}.jpg")
+    with pytest.raises(AdfdError, match="target_age must lie in"):
+        editor.guided(editor.person(seed=1), age=300)
+    with pytest.raises(AdfdError, match="a photo or a seed"):
+        editor.person("a.jpg", seed=1)

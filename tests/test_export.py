@@ -1,0 +1,48 @@
+"""Networks as ONNX files, run without torch."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adfd.basics.errors import AdfdError
+from adfd.models import onnx_export
+from adfd.models.networks import Networks
+
+onnxruntime = pytest.importorskip("onnxruntime")
+EXAMPLE = Path(__file__).parents[1] / "docs" / "edit_with_onnx.py"
+
+
+def test_every_part_computes_what_torch_does(run_stage: Callable[..., Path], tiny: Networks) -> None:
+    folder = run_stage(stage="export", directory="onnx")
+    rows = list(csv.DictReader((folder / "export.csv").open()))
+    assert [row["part"] for row in rows] == ["mapping", "affine", "synthesis", "age", "identity", "gender"]
+    assert all(float(row["relative"]) <= 1e-4 for row in rows)
+    z = torch.randn(5, tiny.generator.w_dim)  # rows that were neither traced nor compared
+    x = z.numpy()
+    for name in ("mapping", "affine", "synthesis", "age"):
+        x = onnxruntime.InferenceSession(folder / f"{name}.onnx").run(None, {"x": x})[0]
+    with torch.no_grad():
+        wanted = tiny.age(tiny.synthesis(tiny.affine(tiny.mapping(z)))).numpy()
+    assert np.abs(x - wanted).max() < 1e-2  # of years, after four files
+
+    made = folder / "edit.png"
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", EXAMPLE, folder, made, "30"], check=True, capture_output=True, text=True
+    )
+    assert " torch" not in said.stderr
+    assert made.stat().st_size > 0
+    first, second = (float(line.split()[-2]) for line in said.stdout.splitlines())
+    assert abs(first - second) > 0.5
+
+
+def test_a_part_that_differs_is_refused(tiny: Networks, tmp_path: Path) -> None:
+    with pytest.raises(AdfdError, match="differs from torch by"):
+        onnx_export.export(tiny, tmp_path, seed=0, tolerance=-1.0)
