@@ -38,7 +38,7 @@ mutants: install ## Break the source in known places; the tests must notice
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow
 
-test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), in minutes
+test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), a quarter of an hour
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 benchmark: install ## What makes a step quick on a CPU, as ratios (5 minutes)

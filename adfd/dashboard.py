@@ -35,7 +35,7 @@ def sweep_id(sweep: Path | None) -> str | None:
         return None
     if not (sweep / "sweep_id").is_file():
         raise AdfdError(f"{sweep} has no file sweep_id; give the directory of a sweep, such as outputs/sweeps/NAME")
-    return (sweep / "sweep_id").read_text()
+    return (sweep / "sweep_id").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def run_tests(checkout: Path, tests: str) -> subprocess.CompletedProcess[str]:
         "-p",
         "no:cacheprovider",
     ]
-    command += ["--durations=0", *(f"tests/{file}" for file in tests.split())]
+    command += ["-o", "addopts=--strict-markers", *(f"tests/{file}" for file in tests.split())]
     # No bytecode: a mutant of its original's length, within the same second, would not be noticed.
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)}
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)

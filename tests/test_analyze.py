@@ -284,9 +284,9 @@ def test_wandb_gets_numbers_pictures_and_the_table(run_stage: Run, monkeypatch: 
             logged |= items(record.history.item)
         if record.HasField("summary"):
             summary |= items(record.summary.update)
-    for name in ("figures/coef_age_map", "figures/coef_age_histogram", "sheets/gallery"):
+    for name in ("figures/coef_age_map", "figures/coef_age_histogram", "sheets"):
         assert any(key.startswith(name) for key in logged), name
-    kept = file.parent / "files" / logged["animations/traversal_gif.path"]
+    kept = file.parent / "files" / logged["animations/gif.path"]
     assert kept.read_bytes() == (run / "traversal.gif").read_bytes()
     assert logged["results.nrows"] == 50
     on_disk = json.loads((run / "summary.json").read_text())

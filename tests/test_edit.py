@@ -82,6 +82,7 @@ def test_other_methods(run_stage: Run, method: str) -> None:
         assert all(row["age"] == pytest.approx(row["anchor_age"], abs=1e-3) for row in rows)
 
 
+@pytest.mark.thorough
 def test_same_seed_same_rows_alone_batched_reordered_and_in_a_sweep(run_stage: Run) -> None:
     common = ("method.n_outputs=2", "target_age=70", *SHORT, "data=faces")
     together = comparable(rows_of(run_stage(*common, "data.seeds=[1,2]", directory="a")))
@@ -241,6 +242,7 @@ def test_users_mistake_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[
     assert any(line.startswith("error: ") and "nowhere" in line for line in error.splitlines())
 
 
+@pytest.mark.thorough
 def test_photos_in_a_folder(run_stage: Run, tmp_path: Path) -> None:
     from skimage import data
 
@@ -349,6 +351,7 @@ def test_animations_of_several_outputs_and_of_too_few_ages(
     assert "no animation of seed1" in (run / "edit.log").read_text()
 
 
+@pytest.mark.thorough
 def test_a_failing_animation_spares_the_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> None:
         raise OSError("disk full")

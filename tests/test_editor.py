@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows_of
 
 from adfd import Editor
 from adfd.basics.errors import AdfdError
+from tests.conftest import rows_of
 
 SETTINGS = ("hardware=cpu", "refine.max_steps=3")
 

@@ -40,9 +40,7 @@ def test_portrait_diversified_and_guided(run_stage: Callable[..., Path]) -> None
         assert Image.open(sweep / "0" / row["image"]).size == (1024, 1024)
         assert row["anchor_age"] > 50
         assert row["id_similarity_anchor"] > 0.75
-    steps = [json.loads(line) for line in (sweep / "0" / "steps.jsonl").read_text().splitlines()]
-    first = [step["loss"] for step in steps if step["step"] == 0]
-    assert sum(row["loss"] for row in old) < 0.7 * sum(first)
+        assert abs(row["age"] - row["anchor_age"]) < 2.1 or not row["reached"]  # accept.age is 2 years
     assert json.loads((sweep / "0" / "summary.json").read_text())["diversity"] > 0.01
 
     (child,) = rows_of(sweep / "1")

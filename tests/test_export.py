@@ -20,6 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 EXAMPLE = Path(__file__).parents[1] / "docs" / "edit_with_onnx.py"
 
 
+@pytest.mark.thorough
 def test_every_part_computes_what_torch_does(run_stage: Callable[..., Path], tiny: Networks) -> None:
     folder = run_stage(stage="export", directory="onnx")
     rows = list(csv.DictReader((folder / "export.csv").open()))

@@ -23,6 +23,7 @@ print("code", code, "loaded", *sorted(set(sys.modules) & HEAVY), file=sys.stderr
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("said", "code"), [("--help", 0), ("--cfg=job", 0), ("refinne.lr=1", 1)])
 def test_help_configuration_and_typos_load_nothing_heavy(stage: str, said: str, code: int) -> None:

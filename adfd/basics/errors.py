@@ -1,4 +1,4 @@
-"""The exceptions that mean: the user can mend this, and the message says how."""
+"""The exceptions that mean: the user can mend this, and the message says how; and what others come down to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def disk_full(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line; a user's mistake needs no name."""
+    """An exception in one line of at most 500 characters; a user's mistake needs no name."""
     if isinstance(error, AdfdError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

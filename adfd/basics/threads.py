@@ -20,8 +20,8 @@ def quota(cgroup: Path = CGROUP) -> float:
     """Cores' worth of time that the control group grants, version 2 or 1; a large number where it sets no limit."""
     for quota_file, period_file in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            values = (cgroup / quota_file).read_text().split()
-            period = values[1] if period_file is None else (cgroup / period_file).read_text()
+            values = (cgroup / quota_file).read_text(encoding="utf-8").split()
+            period = values[1] if period_file is None else (cgroup / period_file).read_text(encoding="utf-8")
             granted = float(values[0]) / float(period)
         except (OSError, ValueError, IndexError):  # not there, or "max"
             continue

@@ -25,7 +25,7 @@ MAX_BYTES = 2**22
 """A hundred times a configuration."""
 STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
 """What may stand in a run's `model._target_`."""
-INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.]+,[\w.]+\}")
+INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+\}")
 """What resolves within a configuration, and our own resolver of plain values; no other reads anything for a file."""
 
 
@@ -93,13 +93,18 @@ def _hydras(directory: Path) -> dict[str, Any]:
                 f"{directory}/.hydra/config.yaml: {key} may not look outside the file, got {value!r}; "
                 "leave this run out"
             )
+    try:
+        config = plain(OmegaConf.create(cfg))
+    except AdfdError as error:
+        reason = str(error).partition(";")[0]
+        raise AdfdError(f"{directory}/.hydra/config.yaml: {reason}; leave this run out") from error
     choices = hydra["hydra"]["runtime"]["choices"]
     return {
         "stage": hydra["hydra"]["job"]["name"],
         "method": choices.get("method"),
         "experiment": choices.get("experiment"),
         "overrides": overrides,
-        "config": plain(OmegaConf.create(cfg)),
+        "config": config,
     }
 
 

@@ -33,7 +33,7 @@ def node(settings: str) -> Any:
     a sweep find it here by its name.
     """
     module, name = settings.rsplit(".", 1)
-    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text())
+    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
     (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
     typed: list[Any] = [("_target_", str, field(default=settings))]
     for item in found.body:

@@ -198,10 +198,8 @@ def begin(directory: Path, resume: bool | None) -> None:
         mark.write_text(f"{directory.name}-{secrets.token_hex(3)}", encoding="utf-8")
     write_csv(directory / "sweep.csv", jobs)
     if jobs:
-        states = Counter(job["status"] for job in jobs)
-        print(
-            f"sweep {mark.read_text(encoding='utf-8')} goes on: {', '.join(f'{n} {status}' for status, n in states.items())}"
-        )
+        states = ", ".join(f"{n} {status}" for status, n in Counter(job["status"] for job in jobs).items())
+        print(f"sweep {mark.read_text(encoding='utf-8')} goes on: {states}")
 
 
 def report(directory: Path) -> bool:

@@ -53,7 +53,7 @@ def collect(networks: Networks, panel: Panel, path: Path, n_faces: int, psi: flo
     """Read the first faces of a seed into a file, which is rewritten as it grows."""
     known = dict[str, np.ndarray]()
     if path.exists():
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             known = {name: file[name] for name in file.files if file[name].ndim}
     start = len(known["w"]) if known else 0
     for rows, w in latents(networks, n_faces, psi, seed):

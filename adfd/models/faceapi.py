@@ -124,7 +124,7 @@ PARTS = {
 
 def load_faceapi() -> Faceapi:
     """The network with its weights from the cache folder. Raises AdfdError where they are missing or damaged."""
-    (manifest,) = json.loads(fetch.FACEAPI_MANIFEST.locate().read_text())
+    (manifest,) = json.loads(fetch.FACEAPI_MANIFEST.locate().read_text(encoding="utf-8"))
     arrays = tensorflow.read_weights(manifest["weights"], fetch.FACEAPI.locate().read_bytes())
     network = Faceapi()
     network.load_state_dict({name: _as_ours(name, arrays[_theirs(name)]) for name in network.state_dict()})

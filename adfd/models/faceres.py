@@ -83,7 +83,7 @@ class Faceres(nn.Module):
 
 def load_faceres() -> Faceres:
     """The network with its weights from the cache folder. Raises AdfdError where they are missing or damaged."""
-    graph = json.loads(fetch.FACERES_GRAPH.locate().read_text())
+    graph = json.loads(fetch.FACERES_GRAPH.locate().read_text(encoding="utf-8"))
     entries = graph["weightsManifest"][0]["weights"]
     arrays = tensorflow.read_weights(entries, fetch.FACERES.locate().read_bytes())
     network = Faceres()

@@ -13,10 +13,11 @@ from adfd.basics.errors import AdfdError, describe, disk_full
 from adfd.basics.files import Row
 from adfd.faces.people import People
 from adfd.methods.anchors import Anchors
+from adfd.methods.refine import Sample
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
 from adfd.runs.ranks import Ranks
-from adfd.runs.readings import blank_row, read_output, summary
+from adfd.runs.readings import blank_row, doubtful, read_output, summary
 from adfd.runs.showing import Showing
 
 log = logging.getLogger(__name__)
@@ -92,16 +93,15 @@ class Edit:
 
     def _make(self, anchors: Anchors, wanted: list[tuple[int, int]], target_age: float) -> None:
         """Make the wanted outputs, as (row of the anchors, output); read and keep each as it finishes."""
-        self.showing.doubt(anchors, target_age)
+        for warning in doubtful(self.making.networks, anchors):
+            log.warning(warning)
         for row in {row for row, _ in wanted}:
             self._keep_references(anchors, row, target_age)
         for sample in self.making.samples(anchors, wanted, target_age, on_step=self.showing.step):
-            photo, output = anchors.sources.names[sample.row], sample.output
-            for told in sample.candidates:
-                self.run.append_candidate({"photo": photo, "target_age": target_age, "output": output} | told)
+            self._keep_candidates(anchors.sources.names[sample.row], target_age, sample)
             read, img = read_output(self.making, anchors, sample, target_age)
             if img is not None:
-                name = f"{photo}_age{target_age:g}_{output}"
+                name = f"{read['photo']}_age{target_age:g}_{sample.output}"
                 self.run.save_latent(name, sample.s)
                 read["image"] = self.run.save_image(name, img)
             self._record(read)
@@ -116,6 +116,10 @@ class Edit:
                 self.run.save_image(f"{name}_source", self.making.render_source(anchors, row))
         if not self.run.has_image(f"{name}_age{target_age:g}_anchor"):
             self.run.save_image(f"{name}_age{target_age:g}_anchor", self.making.render_anchor(anchors, row))
+
+    def _keep_candidates(self, photo: str, target_age: float, sample: Sample) -> None:
+        for told in sample.candidates:
+            self.run.append_candidate({"photo": photo, "target_age": target_age, "output": sample.output} | told)
 
     def _record(self, row: Row) -> None:
         """Append a finished or failed row, and show it."""

@@ -15,7 +15,7 @@ from adfd.basics.pooling import pool
 from adfd.basics.seeding import output_seed
 from adfd.faces.people import People
 from adfd.faces.photos import as_img
-from adfd.methods.acceptance import style_rms
+from adfd.methods.acceptance import natural_spread, style_rms
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import TERMS
 from adfd.methods.refine import Sample
@@ -88,6 +88,22 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
         **{f"change_{region}": share for region, share in zip(REGIONS, shares.tolist(), strict=True)},
     }
     return row | readings, img[0]
+
+
+def doubtful(networks: Networks, anchors: Anchors) -> list[str]:
+    """A line for each anchor of whose age the judge is less sure than of nine in ten natural faces of that age."""
+    lines = []
+    told = zip(
+        anchors.sources.names, *(v.tolist() for v in (anchors.target_age, anchors.age, anchors.spread)), strict=True
+    )
+    for name, target_age, age, spread in told:
+        limit = natural_spread(networks.channels, age)
+        if limit is not None and spread > limit:
+            lines.append(
+                f"the anchor of {name} at {target_age:g} is doubtful: its age reads {age:.1f}, but differs by "
+                f"{spread:.1f} years between views (natural faces: up to {limit:.1f})"
+            )
+    return lines
 
 
 @torch.inference_mode()

@@ -12,8 +12,6 @@ import torch
 from adfd.basics import progress
 from adfd.basics.errors import describe, disk_full
 from adfd.basics.files import Row, atomic
-from adfd.methods.acceptance import natural_spread
-from adfd.methods.anchors import Anchors
 from adfd.runs.animation import Animation, animate
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
@@ -32,14 +30,6 @@ class Showing:
     trackers: list[Tracker]
     every_n_steps: int
     animation: Animation
-
-    def doubt(self, anchors: Anchors, target_age: float) -> None:
-        """Say which anchors the age judge is unsure of: more than nine in ten natural faces of their age."""
-        for name, age, spread in zip(anchors.sources.names, anchors.age.tolist(), anchors.spread.tolist(), strict=True):
-            limit = natural_spread(self.making.networks.channels, age)
-            if limit is not None and spread > limit:
-                text = "the anchor of %s at %g is doubtful: its age reads %.1f, but differs by %.1f years between views"
-                log.warning(text + " (natural faces: up to %.1f)", name, target_age, age, spread, limit)
 
     def step(self, photo: str, target_age: float, output: int, step: int, losses: dict[str, float]) -> None:
         """Note losses and age of every n-th refinement step."""
@@ -77,7 +67,7 @@ class Showing:
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
             heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
-            heading += f", {row['reference'][:16]}" if row.get("reference") else ""
+            heading += f", {row['reference'][:16]}" if row["reference"] else ""
             tiles.append(Tile(self.run.path / row["image"], heading, detail))
         self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.making.method_name} at {target_age:g}", tiles)
 

@@ -28,7 +28,15 @@ BEST = {"age_error": "min", "id_similarity_source": "max", "id_similarity_anchor
 """Of an output's numbers, what its best value is: the summary has that beside the mean."""
 SHOWN = ("target_age", "age", "anchor_age", *BEST, "loss", "steps", "seconds")
 """The numbers of an output that have a chart; the table has them all."""
-KEPT = ("results.jsonl", "steps.jsonl", "photos.csv", "summary.json", "config_hash", ".hydra/config.yaml")
+KEPT = (
+    "results.jsonl",
+    "steps.jsonl",
+    "photos.csv",
+    "summary.json",
+    "config_hash",
+    "config.json",
+    ".hydra/config.yaml",
+)
 """The files of a run directory that an artifact keeps."""
 LIVE_SECONDS = 30.0
 THUMBNAIL = 128  # pixels

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SWEEP, until
 from sweeps import done, finish, rows, run, start
+
+from tests.cluster.conftest import SWEEP, until
 
 pytestmark = pytest.mark.cluster
 

@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import JOB, SWEEP, until
 from sweeps import done, finish, kill_job, rows, run, start, statuses
+
+from tests.cluster.conftest import JOB, SWEEP, until
 
 pytestmark = pytest.mark.cluster
 ARRAY = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
@@ -44,8 +45,8 @@ def test_an_array_with_jobs_requeued_killed_and_cancelled_is_resumed(slurm: dict
 
 def test_a_job_longer_than_its_time_limit_goes_on_after_each(slurm: dict[str, str], tmp_path: Path) -> None:
     plain, sweep = tmp_path / "plain", tmp_path / "limited"
-    job = (*JOB, "refine.max_steps=200", "loss.aging=1")
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=20", "hydra.launcher.signal_delay_s=25")
+    job = (*JOB, "refine.max_steps=150", "loss.aging=1")
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=20", "hydra.launcher.signal_delay_s=15")
     out = run(sweep, slurm, *job, *ARRAY, *limit)
     lines = [line for line in out.splitlines() if line.startswith("job 0 ")]
     assert len(lines) > 1

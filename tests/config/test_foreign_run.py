@@ -1,4 +1,4 @@
-"""Run directories that a stranger may have made: nothing in them is built, resolved or opened that they may not name."""
+"""Run directories that a stranger may have made: nothing in them is built, resolved or opened beyond our own."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_evaluating_a_hostile_run_runs_nothing_of_it(
     run: Path, run_stage: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = f"touch {tmp_path}/executed"
-    spoil(run, "hydra", lambda config: config.update(model={"_target_": "os.system", "command": command}))
+    spoil(run, "hydra", lambda config: config["model"].update(_target_="os.system", command=command))
     with pytest.raises(SystemExit) as exit:
         run_stage(f"runs={run}", stage="evaluate", directory="evaluation")
     assert exit.value.code == 1
@@ -110,6 +110,12 @@ def test_evaluating_a_hostile_run_runs_nothing_of_it(
 def test_nothing_outside_the_file_is_resolved(run: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(run, "hydra", lambda config: config["data"].update(path=value))
     with pytest.raises(AdfdError, match=r"config\.yaml: data\.path may not look outside the file, got "):
+        record(run, Path())
+
+
+def test_a_value_that_is_missing_is_one_line_with_the_file(run: Path) -> None:
+    spoil(run, "hydra", lambda config: config["data"].update(path="???"))
+    with pytest.raises(AdfdError, match=r"config\.yaml: data\.path has no value; leave this run out"):
         record(run, Path())
 
 

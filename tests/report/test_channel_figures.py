@@ -71,6 +71,7 @@ def test_figures_follow_what_was_measured(tiny: Networks, known: Channels, tmp_p
         assert Image.open(file.with_suffix(".png")).width > 400, name
 
 
+@pytest.mark.thorough
 def test_the_same_statistics_are_the_same_bytes(tiny: Networks, known: Channels, tmp_path: Path) -> None:
     names = ("coef_age_map", "slope_and_coef")
     texts = []

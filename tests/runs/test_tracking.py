@@ -56,6 +56,7 @@ def items(updates: object) -> dict:
     return {(u.key or ".".join(u.nested_key)): json.loads(u.value_json) for u in updates}  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_offline_run_holds_config_history_and_summary(
     run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
     assert curve == Counter(row["step"] for row in steps)
 
 
+@pytest.mark.thorough
 def test_a_sweep_keeps_links_to_its_runs_for_the_terminal(
     run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
