@@ -11,7 +11,8 @@ from xml.sax.saxutils import escape
 
 PICTURE = Path(__file__).with_name("images") / "house.svg"
 WIDTH, MARGIN, GAP, LINE, COLUMN = 1120, 16, 44, 17, 150  # px
-STYLE = """text{font:13px sans-serif;fill:#333}.room{font-weight:bold;font-size:15px;fill:#111}
+STYLE = """text{font-family:DejaVu Sans,Verdana,sans-serif;font-size:13px;fill:#333;
+paint-order:stroke;stroke:#f5f3ee;stroke-width:4px}.room{font-weight:bold;font-size:15px;fill:#111}
 rect{fill:#f5f3ee;stroke:#8a8577}.background{fill:#fff;stroke:none}path{fill:none;stroke:#5b6b8c;stroke-width:1.5}"""
 
 
@@ -50,14 +51,14 @@ def drawing(floors: list[set[str]], modules: Mapping[str, Path], room: Callable,
         for i, name in enumerate(sorted(floor)):
             boxes[name] = (MARGIN + i * (width + MARGIN), top, width, height)
         top += height + GAP
-    parts = []
+    parts, texts = list[str](), list[str]()
     for name, (x, y, width, height) in boxes.items():
         parts.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="6"/>')
-        parts.append(f'<text class="room" x="{x + 10:.0f}" y="{y + 21:.0f}">{escape(name)}</text>')
+        texts.append(f'<text class="room" x="{x + 10:.0f}" y="{y + 21:.0f}">{escape(name)}</text>')
         columns = int((width - MARGIN) // COLUMN)
         for i, file in enumerate(files[name]):
             place = f'x="{x + 10 + i % columns * COLUMN:.0f}" y="{y + 40 + i // columns * LINE:.0f}"'
-            parts.append(f"<text {place}>{escape(file)}</text>")
+            texts.append(f"<text {place}>{escape(file)}</text>")
     for upper, lower in shown(arrows(modules, room, imports)):
         (x, y, width, height), (x_low, y_low, width_low, _) = boxes[upper], boxes[lower]
         start, end = (x + width / 2, x_low + width_low / 2)
@@ -72,6 +73,7 @@ def drawing(floors: list[set[str]], modules: Mapping[str, Path], room: Callable,
             f'<defs>{tip}<path d="M0 0L6 3L0 6" /></marker></defs>',
             f'<rect class="background" {size}/>',
             *parts,
+            *texts,
             "</svg>\n",
         ]
     )
