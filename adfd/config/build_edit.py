@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
-    """Whether an earlier start finished all outputs, of all photos that are there now. Nothing is loaded for that."""
+    """Whether an earlier start finished every output of every photo in the folder now. Loads nothing."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
@@ -49,7 +49,7 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
 
 
 def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
-    """The main job. All settings are made, and so checked, before a network is loaded."""
+    """The main job. All settings are constructed, which checks them, before any network is loaded."""
     check(cfg)
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)

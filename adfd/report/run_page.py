@@ -70,7 +70,7 @@ def read_skipped(job: Job) -> dict[str, str]:
 
 
 def written(jobs: Sequence[Job]) -> str:
-    """From when to when the jobs last wrote results, by the dates of their files."""
+    """When the jobs last wrote results, earliest to latest, UTC, by their files' dates."""
     files = [job.directory / "results.jsonl" for job in jobs]
     times = sorted(file.stat().st_mtime for file in files if file.exists())
     dates = [datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M") for time in times]
@@ -137,7 +137,7 @@ def facts(jobs: Sequence[Job], dates: str) -> dict[str, str]:
 
 
 def judges(jobs: Sequence[Job], names: Sequence[str]) -> dict[str, str]:
-    """Who measured what; where that is not the same in all jobs, with their names."""
+    """The judge of each quantity; where jobs differ in that, with the jobs' names."""
     found = {}
     for key in dict.fromkeys(key for job in jobs for key in job.judges):
         whose: dict[str, list[str]] = {}
