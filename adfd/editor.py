@@ -1,4 +1,4 @@
-"""The same for notebooks: `from adfd import Editor`. Each call is one job of the command line, by the same builders."""
+"""Editing from notebooks: `from adfd import Editor`. Each call is one job of the command line, by the same builders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STRIP = 192  # pixels of a picture in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Someone to edit: the overrides that name them, and what was read on their picture."""
+    """A person to edit: the overrides that select them, and the readings on their picture."""
 
     name: str
     image: Image.Image
@@ -124,7 +124,7 @@ class Editor:
         return editor
 
     def person(self, photo: Path | str | None = None, *, seed: int | None = None) -> Person:
-        """Someone from a photo, or the synthetic person of a seed; neither for the portrait of the demo.
+        """The person on a photo, or the synthetic person of a seed; with neither, the demo's portrait.
 
         Raises AdfdError where no face can be used.
         """
@@ -147,7 +147,7 @@ class Editor:
         return self.edit(person, "guided", age, *overrides)
 
     def edit(self, person: Person, method: str, age: float, *overrides: str) -> Results:
-        """Any method of the command line. Raises AdfdError where not one output came about."""
+        """Any method of the command line. Raises AdfdError where every output failed."""
         cfg = self._config((*person.overrides, f"method={method}", f"target_age={age}", *overrides))
         identity = build_shared.identity(cfg)
         with RunDirectory(self.folder / config_hash(identity), identity) as run:
@@ -169,7 +169,7 @@ class Editor:
 
 
 def quoted(value: str) -> str:
-    """A value that Hydra's grammar takes whole, whatever stands in it."""
+    """A value quoted for Hydra's grammar, whatever characters it has."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

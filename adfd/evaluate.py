@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Measure what the rows of the runs do not hold, and write what all of them come to."""
+    """Measure what the rows of the runs lack, and write metrics, tables, figures and the page."""
     from adfd.evaluation.jobs import write_metrics
     from adfd.report.run_page import write_report
 
@@ -96,7 +96,7 @@ def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
 
 
 def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
-    """Those of the figures that the jobs are enough for, as files by name."""
+    """The figures that these jobs have data for, as files by name."""
     from adfd.report import figures
 
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
@@ -117,7 +117,7 @@ def write_figures(drawn: dict[str, bytes], folder: Path) -> None:
 
 
 def title(cfg: DictConfig) -> str:
-    """What was evaluated, by its path."""
+    """The title of the page: the names of the evaluated folders."""
     paths = [cfg.folder.path] if cfg.source == "folder" else build_evaluate.run_paths(cfg)
     return ", ".join(Path(path).name for path in paths)
 
@@ -128,7 +128,7 @@ def curves(drawn: dict[str, bytes]) -> dict[str, str]:
 
 
 def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
-    """The means on the terminal, and who judged."""
+    """The means on the terminal, and the judges' names."""
     from adfd.report import paper_tables
 
     jobs = tabled(cfg, jobs)

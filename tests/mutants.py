@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Queue
 
 CHECKOUT = Path(__file__).parents[1]
-COPIED = ("adfd", "conf", "experiments", "tests", "pyproject.toml")
+COPIED = ("adfd", "conf", "docs", "experiments", "tests", "pyproject.toml")
 AT_ONCE = 2
 ALLOWED = 1 / 20
 """Share of mutants that may survive."""

@@ -96,7 +96,7 @@ def judge(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Ar
 
 
 class Statistics:
-    """All sums of the analysis, by half. Column 0 of y is the truth, the others are its permutations."""
+    """All sums of the analysis, by half of the faces. y's column 0 holds the readings, the others permutations."""
 
     def __init__(self, settings: Correlation, seed: int) -> None:
         self.settings, self.seed = settings, seed

@@ -93,7 +93,7 @@ class Intervention:
         return [*order[: self.n_channels].tolist(), *sorted(controls.tolist())]
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
-        """Add to what is known of the channels what moving the selected ones does, and how sure that is."""
+        """Add the effects of moving the selected channels to the channel statistics, with their p-values."""
         known = known_channels(networks, self.psi, seed)
         moves = self.moves(networks, known)
         unmoved = Unmoved(networks, faces(networks, self.n_faces, self.psi, seed), self.batch_size, shards.on_unit)
@@ -160,7 +160,7 @@ class Move:
 
 
 class Unmoved:
-    """Faces as they are, with all that moved ones are compared with."""
+    """Faces before any move, with the readings that moved ones are compared with."""
 
     @torch.inference_mode()
     def __init__(self, networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> None:

@@ -19,7 +19,7 @@ STYLES = 2000  # faces for the mean and deviation of the styles alone, where no 
 
 
 def check_psi(psi: float) -> None:
-    """Refuse a truncation that is none. Raises AdfdError."""
+    """Raise AdfdError where `psi` is no truncation."""
     if not 0 < psi <= 1:
         raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {psi}")
 

@@ -53,7 +53,7 @@ class Sensitivity:
         derivatives(networks, faces(networks, 1, self.psi, seed), 0, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
-        """Add to what is known of the channels how age, identity and each region's pixels answer to a small move.
+        """Add to the channel statistics how age, identity and each region's pixels respond to a small move.
 
         The lengths of the derivatives of many numbers, pixels or embeddings, are estimated by random projections: with
         v of independent standard normal numbers, the mean of (v J)² is the squared length of each column of J. There is

@@ -1,4 +1,4 @@
-"""Batches that do not show in the result."""
+"""Batching that does not change a result: networks see one row at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exceptions that mean: the user can mend this, and the message says how; and what others come down to."""
+"""Errors that a user can correct, with a message that says how; and any error in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AdfdError(Exception):
 
 
 class OccupiedError(AdfdError):
-    """A folder is other work's: nothing may be written there, not even this failure."""
+    """A folder belongs to another configuration or process: nothing may be written there, not even this failure."""
 
 
 def disk_full(error: BaseException) -> bool:

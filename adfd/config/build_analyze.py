@@ -22,7 +22,7 @@ def analysis(cfg: DictConfig) -> Any:
 
 
 def compared(cfg: DictConfig, generator: str) -> Channels | None:
-    """The channels file to set beside ours; None where `compare` names none. Raises AdfdError for another generator."""
+    """The channels that `compare` names, shown beside ours, or None. Raises AdfdError for another generator."""
     from adfd.stylespace.statistics import Channels
 
     return None if cfg.compare is None else Channels.load(Path(cfg.compare), generator)

@@ -34,17 +34,14 @@ log = logging.getLogger(__name__)
 
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
-    """Whether an earlier start finished all outputs, of all photos that are there now. Nothing is loaded for that."""
+    """Whether an earlier start finished every output of every photo in the folder now. Loads nothing."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
     folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
     for table, folder in folders.items():
-        seen = {
-            record["photo"]
-            for file in run.path.glob(table)
-            for record in csv.DictReader(file.open(encoding="utf-8", newline=""))
-        }
+        files = [file.open(encoding="utf-8", newline="") for file in run.path.glob(table)]
+        seen = {record["photo"] for file in files for record in csv.DictReader(file)}
         with suppress(AdfdError):  # photos that are gone by now were done with
             if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
                 return False
@@ -52,7 +49,7 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
 
 
 def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
-    """The main job. All settings are made, and so checked, before a network is loaded."""
+    """The main job. All settings are constructed, which checks them, before any network is loaded."""
     check(cfg)
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)

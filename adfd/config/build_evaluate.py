@@ -1,4 +1,4 @@
-"""The evaluation from its config, and from the configs that the evaluated runs left."""
+"""The evaluation from its own config and from those of the runs to evaluate."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run_paths(cfg: DictConfig) -> list[Path]:
 
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
-    """The runs to evaluate: those below `runs`, or one that a folder of pictures is made into, in `output`."""
+    """The runs to evaluate: those below `runs`, or a folder of pictures turned into one run, written to `output`."""
     from adfd.config.foreign_run import record
     from adfd.evaluation.foreign import score
     from adfd.evaluation.jobs import find_runs
@@ -70,7 +70,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
 
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
-    """How a run's pictures are measured: networks are loaded when something is."""
+    """How a run's pictures are measured. Networks are loaded at the first measurement."""
     from adfd.evaluation.measuring import Measuring
     from adfd.models.judges import judge_names
 

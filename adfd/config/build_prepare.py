@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def people(cfg: DictConfig) -> People:
-    """Whom to edit: photos aligned and inverted, or synthetic persons; made once in a process, this rank's share."""
+    """This rank's people to edit: photos aligned and inverted, or synthetic persons. Made once per process."""
     chosen = plain(cfg)
     parts = {key: chosen[key] for key in ("data", "prepare", "model", "paths")}
     settings(cfg.prepare)
@@ -27,7 +27,7 @@ def people(cfg: DictConfig) -> People:
 
 
 def references(cfg: DictConfig) -> People | None:
-    """The people whose layers a method mixes in, all of them on every rank; None where it mixes none."""
+    """The reference people of a method that mixes layers, all of them on every rank; None for other methods."""
     if "references" not in cfg.method:
         return None
     parts = {key: plain(cfg)[key] for key in ("prepare", "model", "paths")}

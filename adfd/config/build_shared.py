@@ -43,12 +43,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
-    """What the results of a run depend on. Raises AdfdError naming the first key without a value."""
+    """The part of a config that the results depend on. Raises AdfdError naming the first key without a value."""
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
 
 
 def told(cfg: DictConfig) -> dict[str, Any]:
-    """What a run directory keeps of its run, so that nothing need be resolved to read it."""
+    """The record that a run directory keeps: stage, method, overrides and the config, resolved for its readers."""
     hydra = HydraConfig.get()
     return {
         "stage": hydra.job.name,
@@ -126,9 +126,9 @@ def check_logger(cfg: DictConfig) -> None:
 
 
 def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> list[tracking.Tracker]:
-    """The views that `logger` asks for; on the first rank alone. A run is of the kind that was chosen in `group`.
+    """The trackers that `logger` asks for, on the first rank only. The choice in config group `group` is the job type.
 
-    They are told which channels file the stack has.
+    Each records which channels file the stack has.
     """
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:

@@ -1,4 +1,4 @@
-"""After a multirun of the analysis: how its statistics settle with the number that was varied. A callback of Hydra's.
+"""Hydra callback for a multirun of the analysis: how its statistics converge with the number that was varied.
 
 Leaves `convergence.csv`, `convergence.svg` and `convergence.png` in the sweep's directory.
 """

@@ -1,4 +1,4 @@
-"""A run directory that anybody may have made: what it tells is read without building, resolving or opening anything."""
+"""A run directory of unknown origin: its record is read without building, resolving or opening what it names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+
 
 
 def record(directory: Path, root: Path, trust: Sequence[str] = ()) -> Record:
-    """What a run tells of itself. Files that it names below its checkout are sought below ours, `root`.
+    """The record of a run. Paths below the checkout it was made in are moved below ours, `root`.
 
     Raises AdfdError naming file, key and value where it asks for what may not be built: only our own model stacks are,
     and those of packages that are named in `trust`.

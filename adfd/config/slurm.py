@@ -1,4 +1,4 @@
-"""Slurm's jobs as submitit sees them, told by `squeue`: clusters without an accounting database are served, too.
+"""Slurm's jobs for submitit, by `squeue`: it also works on clusters without an accounting database.
 
 A job that is no longer queued and left no result was killed. It is lost, and the sweep does not wait for it.
 """
@@ -41,7 +41,7 @@ class Queue(SlurmInfoWatcher):
 
 
 class Job(SlurmJob[Any]):
-    """A job that gives an empty result where it ended without one."""
+    """A job whose result is empty where the process ended without one."""
 
     watcher = Queue(delay_s=30)
 
@@ -62,6 +62,6 @@ lost: list[tuple[str, list[str]]] = []
 
 
 def heed_the_queue() -> None:
-    """Let submitit's Slurm executor make such jobs: single ones by its `job_class`, an array's by the module's name."""
+    """Make submitit's Slurm executor use `Job`: in `job_class` for single jobs, by the module's name for arrays."""
     lost.clear()
     SlurmExecutor.job_class = submitit_slurm.SlurmJob = Job

@@ -60,7 +60,7 @@ MAX_SHEETS = 24  # a larger picture is no longer looked at
 def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
     """The folder of the job with this config: the one that it has already, or a new one, named by the next number.
 
-    Folders are told by the `config_hash` in them, so a job finds its own whatever its number is now.
+    A folder is identified by the `config_hash` in it, so a job finds its own whatever its number is now.
     """
     directory, own = Path(sweep), own_hash(_root_)
     directory.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
 
 
 def own_hash(config: DictConfig) -> str:
-    """The hash of what the results of a job depend on, before the job starts."""
+    """`config_hash` of a job that has not started yet."""
     cfg = copy.deepcopy(config)
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
@@ -166,7 +166,7 @@ def tell_ends(directory: Path) -> Callable[[], None]:
 
 
 def ends(directory: Path) -> Iterator[tuple[Path, str]]:
-    """The folder of each job that ended, and how it did, in a line."""
+    """The folder of each job that ended, and its status in a line."""
     for file in sorted(directory.glob("*/summary.json"), key=lambda path: job_number(path.parent.name)):
         summary = read_summary(file.parent)
         if summary.get("status") != "running":
@@ -177,7 +177,7 @@ def ends(directory: Path) -> Iterator[tuple[Path, str]]:
 
 
 def never_began(jobs: list[Row]) -> list[str]:
-    """What Slurm dropped before it had a folder: a line for each job."""
+    """A line for each job that Slurm dropped before it had a folder."""
     slurm = sys.modules.get("adfd.config.slurm")
     there = [set(job["overrides"]) for job in jobs]
     return [
@@ -203,7 +203,7 @@ def begin(directory: Path, resume: bool | None) -> None:
 
 
 def report(directory: Path) -> bool:
-    """Write and show what became of all jobs; whether one of those that were just started did not finish."""
+    """Write and show the status of all jobs. True where a job of this start did not finish."""
     jobs = [settled(job) for job in read_jobs(directory)]
     missing = never_began(jobs)
     for line in missing:

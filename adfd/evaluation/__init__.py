@@ -1,4 +1,4 @@
-"""What is measured on runs, and on other programs' pictures, and with which certainty.
+"""Measurements on runs and on other programs' pictures, with confidence intervals.
 
 May import runs and what lies below it.
 """

@@ -1,4 +1,4 @@
-"""From each independent judge's years to the loop's, fitted on unedited faces; and what different persons look like.
+"""Maps from each independent judge's years to the loop's, and the threshold of identity, from unedited faces.
 
 Two age networks speak two scales. A curve maps one to the other by equal shares: the reading that a tenth of the faces
 stay below becomes the loop's age that a tenth stay below. It rises everywhere, bends at the ends, and keeps the spread,
@@ -33,7 +33,7 @@ NUMBERS = ("same_person", "same_person_in_loop", *RESIDUALS, "seed", "psi")
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What unedited faces tell of the judges."""
+    """What the judges read on unedited faces, which calibrates them."""
 
     faceres_curve: np.ndarray
     """`[Q, 2]`: faceres' years and the loop's, rising."""
@@ -99,7 +99,7 @@ class Calibration:
 
 @cache
 def shipped() -> Calibration:
-    """The one for dlib's years, from faces of the mobile generator."""
+    """The calibration that ships, to dlib's years, from faces of the mobile generator."""
     return Calibration.load(SHIPPED)
 
 
@@ -152,7 +152,7 @@ def equated(reading: np.ndarray, age: np.ndarray) -> np.ndarray:
 
 
 def threshold(similarity: np.ndarray) -> float:
-    """What `FALSE_MATCH_RATE` of the pairs of different persons exceed, of similarities `[N, N]`."""
+    """The similarity that a share `FALSE_MATCH_RATE` of pairs of different persons exceeds, from `[N, N]`."""
     return float(np.quantile(similarity[np.triu_indices(len(similarity), 1)], 1 - FALSE_MATCH_RATE))
 
 
@@ -167,7 +167,7 @@ def brackets(calibration: Calibration, edges: tuple[float, ...] = (0, 5, 15, 27,
 
 
 def main(arguments: list[str]) -> int:
-    """Fit, save and tell."""
+    """Fit, save and print."""
     if len(arguments) < 2:
         print(__doc__)
         return 1

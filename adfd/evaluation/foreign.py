@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the pictures are and what their names say. Raises AdfdError naming the key whose value makes no sense."""
+    """Where the pictures are and what their names say. Raises AdfdError naming the key with an impossible value."""
 
     path: str
     """The folder of the pictures."""

@@ -1,4 +1,4 @@
-"""What the independent judges make of a run's outputs: columns for its rows.
+"""The independent judges' readings of a run's outputs, as columns of its rows.
 
 Raw readings are measured once and kept; all that calibration and thresholds add follows from them at every evaluation.
 """
@@ -27,7 +27,7 @@ FLAG_YEARS = 10.0
 
 
 class Judges(Protocol):
-    """Where a group of outputs is read."""
+    """The judges as `measuring` calls them, for a group of outputs."""
 
     def __call__(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]: ...
 
@@ -47,7 +47,7 @@ class Independent:
 
     @property
     def names(self) -> dict[str, str]:
-        """Who judges, by role, for labels."""
+        """The judges' names, by role, for labels."""
         panel = "faceres and face-api (calibrated to dlib's years)" if self.panel else "missing (make install fetches)"
         return {"panel": panel, "lpips": "LPIPS v0.1 AlexNet" if self.lpips else "missing (make install fetches it)"}
 

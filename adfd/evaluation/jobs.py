@@ -1,4 +1,4 @@
-"""What was run and what it came to: run directories in, one `Job` each with its rows and estimates out."""
+"""Run directories in, one `Job` each out: what was run, its rows and its estimates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run directory tells of its run."""
+    """The record in a run directory."""
 
     directory: Path
     method: str
@@ -99,7 +99,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory is one that a run leaves."""
+    """Whether a directory is a run directory."""
     told = (path / CONFIG).is_file() or (path / ".hydra" / "config.yaml").is_file()
     return told and (path / "config_hash").is_file()
 
@@ -175,7 +175,7 @@ def pictures_of(row: Row) -> list[str]:
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """`summary.json`; of a run that left none that can be read, that it is lost."""
+    """`summary.json`; status lost where there is none that can be read."""
     try:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         status, reason = str(summary.get("status", "lost")), str(summary.get("reason", ""))
@@ -216,7 +216,7 @@ def make_job(
 
 
 def estimates(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """All quantities that these rows tell something about."""
+    """The estimates of all quantities that these rows hold values of, by name."""
     made = {name: estimate(quantity, rows, bootstrap) for name, quantity in QUANTITIES.items()}
     return {name: value for name, value in made.items() if value is not None}
 
@@ -237,7 +237,7 @@ def estimate(quantity: Quantity, rows: Sequence[Row], bootstrap: Bootstrap) -> E
 
 
 def label(job: Job, jobs: Sequence[Job]) -> str:
-    """What tells a job from the others: its method and the overrides in which they differ, or else its folder too."""
+    """A label that no other job has: its method and the overrides in which jobs differ, with its folder if needed."""
     text = _label(job, jobs)
     twins = [other.directory for other in jobs if _label(other, jobs) == text]
     if len(twins) == 1:

@@ -1,4 +1,4 @@
-"""What the rows of a run do not hold is measured on its pictures and codes, once: `measurements.jsonl` keeps it.
+"""Measures, once, what a run's rows lack on its pictures and codes; kept in `measurements.jsonl`.
 
 One line per output and set of judges. A line counts as long as the outputs of its photo and age are those of which it
 was made, which it knows by the ages that the run's own rows hold; rows are never changed.
@@ -44,7 +44,7 @@ class Measuring:
     judges: Callable[[], Networks]
     """The stack whose judges read the pictures; loaded at the first need."""
     names: dict[str, str]
-    """Who they are."""
+    """The judges' names, for labels."""
     stack: Callable[[], Networks] | None
     """The stack that made the pictures, to edit outputs back to the source's age; None where cyclic identity is off."""
     own: dict[str, str]
@@ -222,7 +222,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 
 def fingerprint(group: Group) -> list[float]:
-    """What tells that these pictures are still the ones that were measured."""
+    """The ages, in years, that the run read: a measurement with other ones is of earlier pictures."""
     return [row["age"] for row in group]
 
 

@@ -1,4 +1,4 @@
-"""The panel of independent judges: networks for age, gender and identity that no loss and no search knows.
+"""The panel of independent judges: networks for age, gender and identity that are in no loss and no search.
 
 Nothing below this room may import it, or the networks in it (`tests/test_architecture.py`).
 """

@@ -1,4 +1,4 @@
-"""Whom to edit: photographed people from pictures, synthetic people from seeds."""
+"""The people to edit: photographed ones from pictures, synthetic ones from seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adfd.models.sources import Sources
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """The persons, and for photographed ones what became of every photo and where the crops lie."""
+    """N people; of photographed ones also the status of every photo and the files of the crops."""
 
     sources: Sources
     faces: tuple[PreparedFace, ...] = ()

@@ -84,7 +84,7 @@ class Sample:
 
 
 OnStep = Callable[[Sample, int, dict[str, float]], None]
-"""Told a sample, the number of its step and the losses there."""
+"""Called at every step with the sample, the step's number from 0, and the losses and the age there, by name."""
 
 
 def refine(

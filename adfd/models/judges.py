@@ -1,4 +1,4 @@
-"""Who the judges of a stack are, known from its settings alone: results are labelled with these names."""
+"""Names of a stack's judges, from its settings alone; results are labelled with them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Perceptual(Protocol):
 
 
 class Rendered(NamedTuple):
-    """Pictures and how old the age judge finds them."""
+    """Pictures and the ages that the judge reads on them."""
 
     img: Tensor
     """`[N, 3, 256, 256]`, pooled."""
@@ -170,7 +170,7 @@ class Networks(nn.Module):
         return torch.cat([self.synthesis_pooled(part) for part in s.split(batch_size)])
 
     def asked(self, views: Views) -> Networks:
-        """The same networks, whose age judge is asked on these views."""
+        """The same networks with an age judge that reads these views."""
         asked = copy.copy(self)
         asked.views = views
         return asked

@@ -1,4 +1,4 @@
-"""Views: one picture shown to a judge in several slightly different ways, since a judge can be talked round in one."""
+"""Views: one picture shown to a judge in several slightly different ways, since a judge can be fooled on one."""
 
 from __future__ import annotations
 

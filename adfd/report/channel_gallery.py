@@ -123,7 +123,9 @@ def render(
     gallery: Gallery,
     on_picture: Callable[[int], object] = lambda n: None,
 ) -> Strips:
-    """The gallery of one of a seed's faces. That is rendered once; `on_picture` is told the size of each batch.
+    """The gallery of one of a seed's faces; the unmoved one is rendered once.
+
+    `on_picture` is called after each batch with the number of pictures in it.
 
     Raises AdfdError where the channels come without their standard deviations.
     """

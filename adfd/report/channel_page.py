@@ -66,7 +66,7 @@ FIGURES = {
 
 
 def key_numbers(channels: Channels, fdr: float, other: Channels | None = None) -> dict[str, Any]:
-    """What an analysis comes down to, by name; without what was not measured."""
+    """Key numbers of an analysis, by name; those that were not measured are left out."""
     numbers: dict[str, Any] = {key: value for key in FACTS if (value := getattr(channels, key)) is not None}
     for name in ("age", "id", "slope", "id_change"):
         if getattr(channels, f"p_{name}") is not None:
@@ -126,7 +126,7 @@ def tell(
     pictures: tuple[Strips | None, Sequence[Path]],
     run: Path,
 ) -> None:
-    """Show the trackers what the page shows; the numbers and the table go with their `finish`."""
+    """Log numbers, figures and pictures in the trackers; the summary and the table go with their `finish`."""
     strips, animations = pictures
     for tracker in trackers:
         tracker.log({key: float(value) for key, value in numbers.items() if isinstance(value, int | float)})

@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of jobs; `notes` say who judged."""
+    """Rows of jobs; `notes` name the judges."""
 
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -109,7 +109,7 @@ def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
 
 
 def _note(role: str, jobs: Sequence[Job]) -> str:
-    """Who judged, and in how many of the jobs that judge steered the outputs."""
+    """The footnote of a role: its judges, and of how many of the jobs each is where they differ."""
     counts = Counter(job.judges[role] for job in jobs)
     if len(counts) == 1:
         return f"{role}: {next(iter(counts))}"

@@ -1,4 +1,4 @@
-"""Results as tables on the terminal. Every table ends with the path of what it shows."""
+"""Results as tables on the terminal, each with the path of its file below."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
 
 
 def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
-    """What became of every photo."""
+    """A row per photo: prepared, or why not."""
     yes = {True: "yes", False: ""}
     rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
     show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)

@@ -10,7 +10,7 @@ sheets/         one contact sheet per photo and age; with several ages, one stri
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
 config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads
-config_hash     whose folder this is: a hash of all that the results depend on
+config_hash     a hash of all that the results depend on: whose folder this is
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class RunDirectory:
             self._lock.close()
 
     def hold(self) -> None:
-        """Keep other processes out, for all ranks of this run, and tell that it is under way.
+        """Lock the folder for all ranks of this run and mark it as running.
 
         Steps of outputs that were not finished are forgotten: they come again. Raises OccupiedError where another
         process is at work here.
@@ -87,7 +87,7 @@ class RunDirectory:
                     stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
-        """Take in what lies in `results.jsonl`."""
+        """Read `results.jsonl` again, with the rows that other ranks wrote."""
         self._rows = {row_key(row): row for row in read_rows(self.path / "results.jsonl")}
 
     @property
@@ -96,11 +96,11 @@ class RunDirectory:
         return list(self._rows.values())
 
     def count(self) -> int:
-        """Number of outputs that are there."""
+        """Number of finished outputs."""
         return sum(row["status"] == "ok" for row in self.rows)
 
     def done(self, photo: str, target_age: float, output: int) -> bool:
-        """Whether this output is there, from this start of the run or an earlier one."""
+        """Whether this output is finished, in this start of the run or an earlier one."""
         row = self._rows.get((photo, target_age, output))
         return row is not None and row["status"] == "ok"
 

@@ -1,4 +1,4 @@
-"""What becomes of a run: `summary.json`, and its trackers told, however it ends."""
+"""The end of a run, however it ends: `summary.json` is written and the trackers are closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adfd.runs.tracking import Tracker
 
 @dataclass
 class Outcome:
-    """What the run has to tell when it ends: its key numbers, its rows, and who follows it."""
+    """What a run reports at its end: key numbers and rows, and the trackers that get them."""
 
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Outcome:
 
 @contextmanager
 def outcome(directory: Path) -> Iterator[Outcome]:
-    """Around a run: status running; then finished, interrupted, or failed with its reason. Nothing is swallowed."""
+    """Keep `summary.json` around a run: running, then finished, interrupted or failed. Exceptions pass through."""
     told, started = Outcome(), time.perf_counter()
     state = {"status": "running"}
     write_summary(directory, state)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share a run; what Lightning's Fabric tells of it."""
+    """This process among those that share a run, as Lightning's Fabric sees it."""
 
     first: bool
     """Whether this is the rank that writes the summary."""

@@ -1,4 +1,4 @@
-"""What the judges read: the row of one output, and what all rows of a run come to."""
+"""What the judges read: the row of one output, and the summary of all rows."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def diversity(networks: Networks, run: RunDirectory) -> list[float]:
 
 
 def summary(networks: Networks, run: RunDirectory, people: People, status: str, seconds: float) -> dict[str, Any]:
-    """Means over the rows, and the photos that could not be used."""
+    """`summary.json` of a run: means over the rows, and the photos that could not be used with their reasons."""
     return {
         **summarize(run.rows, diversity(networks, run), status, seconds),
         "diversity_metric": networks.perceptual.name,

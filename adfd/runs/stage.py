@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
-    """Do a stage's job. A user's mistake ends it with its one line; Ctrl-C and SIGTERM with exit code 130.
+    """Run a stage's job. A user's mistake ends it with a one-line message, Ctrl-C and SIGTERM with exit code 130.
 
     How it ended stands in `summary.json`. In a multirun a failed job is left to the sweep's summary, and the next one
     starts.
@@ -70,7 +70,7 @@ def plain_launcher(hydra: Any) -> dict[str, Any]:
 
 
 def record(status: str, reason: str = "") -> None:
-    """Note how the job ended, beside what it noted itself."""
+    """Add how the job ended to its `summary.json`."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     with suppress(OSError):  # the disk may be what is wrong
         write_summary(directory, read_summary(directory) | {"status": status, "reason": reason})

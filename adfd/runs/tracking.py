@@ -1,6 +1,6 @@
 """Views of a run while it happens: W&B and a CSV of metrics. The run directory is the truth; these only follow it.
 
-What W&B is told has the same keys and a bounded size, however many outputs a run makes; `docs/wandb.md` lists them.
+What W&B receives has the same keys and a bounded size, however many outputs a run makes; `docs/wandb.md` lists them.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class WandbTracker:
         self._run.log(metrics)
 
     def step(self, row: Row) -> None:
-        """Take in a reading of a sample under refinement; the mean over the running ones is told now and then."""
+        """Take in a reading of a sample under refinement; the mean over the running ones is logged now and then."""
         self._running[row_key(row)] = row
         if time.monotonic() - self._told > LIVE_SECONDS:
             self._told = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is known of a generator's style channels: the statistics that the analyses find, and their file."""
+"""Statistics of a generator's style channels, as the analyses find them, and their file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READABLE = (2, 3)  # 2 is without what analysis=nature finds
 
 @dataclass(frozen=True)
 class Channels:
-    """Statistics of the C style channels of one generator. What nobody measured is None.
+    """Statistics of the C style channels of one generator; None where not measured.
 
     On disk an `.npz` of plain arrays named as here, without those that are None, and `schema_version`.
     """
@@ -227,7 +227,7 @@ def file_of(path: Path, generator: str) -> Path:
 
 
 def _published(path: Path, generator: str) -> Channels:
-    """The published coefficients, 0 on the toRGB channels, which nobody analysed."""
+    """The published coefficients, 0 on the toRGB channels, which were not analysed."""
     space = stylegan2()
     table = published.read(path)
     index = torch.from_numpy(table["index"].astype(np.int64))

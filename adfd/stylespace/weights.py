@@ -103,7 +103,7 @@ def _causal_score(channels: Channels) -> Tensor:
 
 
 def _share(channels: Channels, regions: list[str]) -> Tensor:
-    """Share `[C]` of regions in the squared change of all pixels; 0 for channels that nobody measured."""
+    """Share `[C]` of regions in the squared change of all pixels; 0 for channels that were not measured."""
     if channels.region_sensitivity is None:
         raise AdfdError(_lacks(channels, "channels.regions", "sensitivity"))
     energy = channels.region_sensitivity.square() * region_areas()
