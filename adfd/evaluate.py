@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -133,11 +133,10 @@ def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
 
     jobs = tabled(cfg, jobs)
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
-    titles = ["job", "status", *(column.quantity.title for column in table.columns)]
-    rows = []
-    for row, (name, job) in enumerate(zip(table.labels, jobs, strict=True)):
-        means = [value and value.mean for value in (column.values[row] for column in table.columns)]
-        rows.append([name.replace(" ", "\n"), job.status, *means])
+    titles = ["quantity", *(name.replace(" ", "\n") for name in table.labels)]  # a quantity a line: there are many
+    rows: list[list[Any]] = [["status", *(job.status for job in jobs)]]
+    for column in table.columns:
+        rows.append([column.quantity.title, *(value and value.mean for value in column.values)])
     console.show("evaluation", titles, rows)
     for note in table.notes:
         print(note)
