@@ -160,6 +160,8 @@ class StyleGAN2Node(ModelNode):
 class DataNode:
     kind: str = MISSING
     path: str | None = MISSING
+    recursive: bool = MISSING
+    pattern: str = MISSING
     seeds: list[int] = MISSING
     psi: float = MISSING
 
