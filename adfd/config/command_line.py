@@ -131,7 +131,7 @@ def in_a_line(error: BaseException, stage: str, arguments: Sequence[str] = ()) -
         return str(error)
     text = str(error).partition("Config search path")[0].partition("full_key:")[0].partition("See http")[0]
     cause = error.__cause__
-    if within := re.search(r"^(In '[\w/]+': ).*Key '(\w+)' (?:is )?not in '\w+'", text):
+    if within := re.search(r"(?s)^(In '[\w/]+': ).*Key '(\w+)' (?:is )?not in '\w+'", text):
         return within[1] + unknown(within[2], default_keys(stage, arguments))
     if named := UNKNOWN.search(text):
         there = default_keys(stage, arguments)

@@ -92,7 +92,10 @@ def owner(config: DictConfig) -> str:
     if config.hydra.job.name == EDIT:
         return own_hash(config)
     if config.hydra.job.name == EVALUATE and config.source == "folder":
-        return config_hash(build_shared.pictures(config))
+        try:
+            return config_hash(build_shared.pictures(config))
+        except AdfdError:  # a value is missing, as the job itself will tell
+            return ""
     return ""
 
 

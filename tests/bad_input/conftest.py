@@ -24,7 +24,7 @@ def adfd(
 ) -> Iterator[Callable[..., Ended]]:
     """A command, run in this process on the tiny stack; asserts that it says one line and no traceback."""
 
-    def run(*arguments: str, stage: str = "edit", options: Sequence[str] = ()) -> Ended:
+    def adfd(*arguments: str, stage: str = "edit", options: Sequence[str] = ()) -> Ended:
         from adfd import commands
 
         stack = ("model=tiny", "hardware=cpu")
@@ -32,10 +32,11 @@ def adfd(
         given = {item.partition("=")[0].lstrip("+~") for item in arguments}
         defaults = [item for item in (*stack, *places) if item.partition("=")[0] not in given and stage in STAGES]
         name = [] if stage == "edit" else [stage]
-        monkeypatch.setattr(sys, "argv", ["adfd", *name, *options, *defaults, *arguments])
+        run = ["--run"] if stage in STAGES else []  # spares Hydra half of its work: to find that out
+        monkeypatch.setattr(sys, "argv", ["adfd", *name, *run, *options, *defaults, *arguments])
         return _end(commands.main, capfd)
 
-    yield run
+    yield adfd
     for handler in logging.getLogger().handlers[:]:  # Hydra's, of a run directory that is gone
         if isinstance(handler, logging.FileHandler):
             logging.getLogger().removeHandler(handler)
