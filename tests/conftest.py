@@ -54,5 +54,20 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return run
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the tiny stack with one output, to be copied before it is spoilt."""
+    from adfd import __main__ as edit_stage
+
+    target = tmp_path_factory.mktemp("made") / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        settings = ("model=tiny", "hardware=cpu", "method=transform", "data=faces", "data.seeds=[1]", "logger=none")
+        places = (f"paths.output_dir={target.parent}", f"hydra.run.dir={target}")
+        patched.setattr(sys, "argv", ["adfd", *settings, *places])
+        GlobalHydra.instance().clear()
+        edit_stage.main()
+    return target
+
+
 def rows_of(directory: Path) -> list[dict]:
     return [json.loads(line) for line in (directory / "results.jsonl").read_text().splitlines()]

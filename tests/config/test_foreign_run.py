@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 
-from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
 from adfd.config import schema
 from adfd.config.foreign_run import record
@@ -21,18 +18,6 @@ from adfd.evaluation.jobs import latest_rows, read_summary
 
 schema.register()
 Spoil = Callable[[dict[str, Any]], object]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("made") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        settings = ("model=tiny", "hardware=cpu", "method=transform", "data=faces", "data.seeds=[1]", "logger=none")
-        places = (f"paths.output_dir={target.parent}", f"hydra.run.dir={target}")
-        patched.setattr(sys, "argv", ["adfd", *settings, *places])
-        GlobalHydra.instance().clear()
-        edit_stage.main()
-    return target
 
 
 @pytest.fixture

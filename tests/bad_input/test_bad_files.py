@@ -22,7 +22,6 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from skimage import data
 
-from adfd import __main__ as edit_stage
 from adfd.config.foreign_run import check_files, record
 from adfd.evaluation.jobs import latest_rows
 from adfd.models import checkpoints
@@ -196,18 +195,6 @@ def test_checkpoints(call: Adfd, tmp_path: Path, name: str) -> None:
 
 def test_a_folder_is_no_checkpoint(call: Adfd, tmp_path: Path) -> None:
     assert call(checkpoints.read, tmp_path) == (1, f"{tmp_path} cannot be read: Is a directory")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("made") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        settings = ("model=tiny", "hardware=cpu", "method=transform", "data=faces", "data.seeds=[1]", "logger=none")
-        places = (f"paths.output_dir={target.parent}", f"hydra.run.dir={target}")
-        patched.setattr(sys, "argv", ["adfd", *settings, *places])
-        GlobalHydra.instance().clear()
-        edit_stage.main()
-    return target
 
 
 @pytest.fixture
