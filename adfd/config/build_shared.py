@@ -44,6 +44,11 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
 
 
+def pictures(cfg: DictConfig) -> dict[str, Any]:
+    """The same of an evaluation of another program's pictures."""
+    return {key: plain(cfg[key]) for key in ("folder", "prepare", "model")}
+
+
 def told(cfg: DictConfig) -> dict[str, Any]:
     """The record that a run directory keeps: stage, method, overrides and the config, resolved for its readers."""
     hydra = HydraConfig.get()
@@ -70,6 +75,8 @@ def settings(node: Any) -> Any:
             cause = cause.__cause__
         if cause is not None:
             raise cause from None
+        if str(error).startswith("Error locating target"):
+            raise AdfdError(f"{node['_target_']} is nothing that can be loaded ({error.__cause__!r:.200})") from error
         raise
 
 
@@ -111,4 +118,8 @@ def _asked(made: Networks, views: str) -> Networks:
 @cache
 def _networks(target: str, settings: str, made: Fabric) -> Networks:
     log.info("loading %s", target)
-    return made.to_device(get_method(target)(**json.loads(settings)))
+    try:
+        load = get_method(target)
+    except (ImportError, ValueError) as error:
+        raise AdfdError(f"model._target_ {target} is nothing that can be loaded ({type(error).__name__})") from error
+    return made.to_device(load(**json.loads(settings)))

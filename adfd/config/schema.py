@@ -136,6 +136,8 @@ Stylegan2Node = function_node("adfd.models.sam.load_stylegan2", BUILT, **STACK)
 class DataNode:
     kind: str = MISSING
     path: str | None = MISSING
+    recursive: bool = MISSING
+    pattern: str = MISSING
     seeds: list[int] = MISSING
     psi: float = MISSING
 
