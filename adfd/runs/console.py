@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table; numbers are right-aligned, with two decimals."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(cell(title)), title_justify="left", title_style="italic", header_style="bold")
     for i, column in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(cell(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))  # a name may look like markup
+        table.add_row(*(Text(cell(value)) for value in row))  # a name may look like markup, and so may a heading
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 

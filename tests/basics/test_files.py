@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adfd.basics.files import append_line, end_line, read_rows
+from adfd.basics.files import append_line, cell, end_line, read_rows
 
 quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -54,3 +54,11 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path: Path, encoding: str) -> Non
     warned = [line for line in done.stderr.decode().splitlines() if "EncodingWarning" in line and "/adfd/" in line]
     assert not warned
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert cell(text) == f"'{text}"
+    assert cell(f"a{text}") == f"a{text}"
+    assert cell("\udcff") == "\\udcff"
+    assert cell("") == ""

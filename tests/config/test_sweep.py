@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from adfd.basics.files import lock, read_rows
-from adfd.config import build_edit, build_prepare, schema
+from adfd.config import build_edit, build_prepare, schema, sweep
 from adfd.runs import edit, making
 from tests.conftest import rows_of
 from tests.processes import kill, start
@@ -335,3 +335,13 @@ def test_a_search_for_lambdas_is_resumed(run_stage: Run) -> None:
     best = max(float(job["harmonic"]) for job in jobs_of(whole).values())
     for sweep in (whole, parts):
         assert OmegaConf.load(sweep / "optimization_results.yaml").best_value == pytest.approx(best)
+
+
+def test_the_table_of_a_sweep_holds_no_formula(tmp_path: Path) -> None:
+    job = dict.fromkeys(sweep.COLUMNS, "=1+1") | {"overrides": ["+foo=1", "@a"], "outputs": 3, "age_error": -1.5}
+    sweep.write_csv(tmp_path / "sweep.csv", [job])
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["overrides"] == "'+foo=1 @a"
+    assert row["reason"] == row["status"] == "'=1+1"
+    assert (row["outputs"], row["age_error"]) == ("3", "-1.5")
