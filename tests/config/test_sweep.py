@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from adfd.basics.files import lock, read_rows
-from adfd.config import build_edit, build_prepare, schema, sweep
+from adfd.config import build_edit, build_prepare, schema
+from adfd.config.sweep import COLUMNS, write_csv
 from adfd.runs import edit, making
 from tests.conftest import rows_of
 from tests.processes import kill, start
@@ -338,8 +339,8 @@ def test_a_search_for_lambdas_is_resumed(run_stage: Run) -> None:
 
 
 def test_the_table_of_a_sweep_holds_no_formula(tmp_path: Path) -> None:
-    job = dict.fromkeys(sweep.COLUMNS, "=1+1") | {"overrides": ["+foo=1", "@a"], "outputs": 3, "age_error": -1.5}
-    sweep.write_csv(tmp_path / "sweep.csv", [job])
+    job = dict.fromkeys(COLUMNS, "=1+1") | {"overrides": ["+foo=1", "@a"], "outputs": 3, "age_error": -1.5}
+    write_csv(tmp_path / "sweep.csv", [job])
     with (tmp_path / "sweep.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["overrides"] == "'+foo=1 @a"
