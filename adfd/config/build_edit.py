@@ -27,6 +27,7 @@ from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
 from adfd.runs.making import Making
+from adfd.runs.pasting import Pasting
 from adfd.runs.ranks import Ranks
 from adfd.runs.showing import Showing
 
@@ -37,6 +38,8 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
     """Whether an earlier start finished every output of every photo in the folder now. Loads nothing."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
+        return False
+    if cfg.paste and cfg.data.kind != "faces" and any(row.get("pasted") is None for row in run.rows):
         return False
     folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
     for table, folder in folders.items():
@@ -84,7 +87,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     )
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
-    return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
+    pasting = Pasting(persons, run) if cfg.paste else None
+    return Edit(persons, making, run, showing, own, cfg.photos_per_batch, pasting)
 
 
 @lru_cache(maxsize=64)
@@ -134,6 +138,8 @@ def check(cfg: DictConfig) -> None:
         raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
     if cfg.data.kind not in ("folder", "faces", "portrait"):
         raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
+    if cfg.paste and cfg.data.kind == "faces":
+        raise AdfdError("paste=true needs photos to paste into, data.kind is faces; set data=folder data.path=PHOTOS")
 
 
 def target_ages(cfg: DictConfig) -> list[float]:

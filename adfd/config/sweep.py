@@ -43,6 +43,7 @@ COLUMNS = (
     "status",
     "outputs",
     "failures",
+    "not_reached",
     "age_error",
     "id_similarity_source",
     "id_similarity_anchor",

@@ -66,9 +66,8 @@ class Showing:
         ]
         for row in rows:
             detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
-            heading += f", {row['reference'][:16]}" if row["reference"] else ""
-            tiles.append(Tile(self.run.path / row["image"], heading, detail))
+            heading = f"reads {row['age']:.1f} years" + (f", {row['reference'][:16]}" if row["reference"] else "")
+            tiles.append(Tile(self.run.path / row["image"], heading, detail, mark(row)))
         self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.making.method_name} at {target_age:g}", tiles)
 
     def _save_sheet(self, name: str, title: str, tiles: list[Tile]) -> None:
@@ -103,7 +102,7 @@ class Showing:
         tiles = [Tile(source, "source", f"reads {rows[0]['source_age']:.0f} years")]
         for row in rows:
             detail = f"reads {row['age']:.1f}, identity {row['id_similarity_source']:.2f}"
-            tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail))
+            tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail, mark(row)))
         self._save_sheet(f"{photo}_lifespan", f"{photo}, {self.making.method_name} over the ages", tiles)
 
     def _animate(self, name: str, codes: list[str]) -> None:
@@ -130,3 +129,8 @@ class Showing:
         """Close every tracker; `exit_code` 0 for a finished run."""
         for tracker in self.trackers:
             tracker.finish(summary, self.run.rows, exit_code)
+
+
+def mark(row: Row) -> str:
+    """What a sheet says across the picture of an output that ended short of its target age."""
+    return "not reached" if row.get("reached") is False else ""
