@@ -44,7 +44,7 @@ def test_a_run_that_goes_on_loads_itself_again_until_it_ends(
     last = (run / "page.html").read_text()
     assert 'http-equiv="refresh"' not in last
     assert last.count('class="face"') == 1
-    assert capsys.readouterr().out == f"page: {run / 'page.html'}\n"
+    assert capsys.readouterr().out.endswith(f"\npage: {run / 'page.html'}\n")
 
 
 def test_a_killed_run_is_lost_and_not_waited_for(
