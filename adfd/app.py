@@ -94,7 +94,7 @@ def leave(folder: str | None) -> None:
     """Remove a visitor's folder."""
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
-        build_prepare._people.cache_clear()
+        build_prepare.forget()
 
 
 def make(wish: Wish, model: str, settings: Sequence[str], folder: Path) -> Made:

@@ -128,6 +128,13 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     blocks.close()
 
 
+def test_one_visitor_s_edit_at_a_time_and_no_open_interface(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'adfd[app]'")
+    (edit,) = (fn for fn in app.page("tiny", SETTINGS, tmp_path).fns.values() if fn.concurrency_id == "edit")
+    assert edit.concurrency_limit == 1
+    assert edit.api_visibility == "private"
+
+
 def status(address: str) -> int:
     try:
         with urllib.request.urlopen(address, timeout=10) as answer:

@@ -60,13 +60,13 @@ def paste(photo: Image.Image, landmarks: np.ndarray | None, edit: Image.Image) -
     taken for an aligned crop itself. Raises AdfdError where the landmarks coincide.
     """
     to_crop = placement(photo.size, landmarks)
-    source, inside = _source(photo, to_crop, landmarks)
+    source, inside = own_crop(photo, to_crop, landmarks)
     edited = np.asarray(edit.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS), float)
     radius = lay_seam(source - edited, inside)
     mask = soft_mask(radius)
     gain = membrane(np.log((source + DARK) / (edited + DARK)), inside, radius)
-    pasted = _composite(photo, to_crop, edit, mask, gain)
-    after, _ = _source(pasted, to_crop, landmarks)
+    pasted = composite(photo, to_crop, edit, mask, gain)
+    after, _ = own_crop(pasted, to_crop, landmarks)
     return Pasted(pasted, across(after, mask, inside), across(source, mask, inside))
 
 
@@ -78,7 +78,7 @@ def placement(size: tuple[int, int], landmarks: np.ndarray | None) -> Projective
     return AffineTransform(scale=ratio, translation=rescale(np.zeros(2), ratio))
 
 
-def _source(
+def own_crop(
     photo: Image.Image, to_crop: ProjectiveTransform, landmarks: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The photo's own crop `[256, 256, 3]` in grey levels, and which of it lies inside the photo."""
@@ -198,7 +198,7 @@ def _harmonic(within: np.ndarray, bound: np.ndarray, values: np.ndarray) -> np.n
     return splu(coo_array((entries, (rows, columns)), shape=(n, n)).tocsc()).solve(known)
 
 
-def _composite(
+def composite(
     photo: Image.Image, to_crop: ProjectiveTransform, edit: Image.Image, mask: np.ndarray, gain: np.ndarray
 ) -> Image.Image:
     """The photo with the edit in it; only the part under the crop is computed."""

@@ -105,7 +105,9 @@ def face(output: Output, names: Sequence[str], labels: Sequence[str], pictures: 
         "id_similarity_anchor": row["id_similarity_anchor"],
     }
     measured = {QUANTITIES[key].title: number(row.get(key), QUANTITIES[key].digits) for key in QUANTITIES}
-    other = {key.replace("_", " "): row.get(key) for key in ("reference", "steps", "alpha", "output_seed", "image")}
+    other = {
+        key.replace("_", " "): row.get(key) for key in ("reference", "steps", "alpha", "output_seed", "image", "pasted")
+    }
     return Face(
         job=names[output.number],
         number=output.number,

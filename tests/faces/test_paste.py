@@ -11,7 +11,7 @@ from skimage import data
 
 from adfd.basics.errors import AdfdError
 from adfd.faces.align import align, find_faces
-from adfd.faces.paste import SIZE, _composite, _source, across, lay_seam, limits, paste, placement, soft_mask, upright
+from adfd.faces.paste import SIZE, across, composite, lay_seam, limits, own_crop, paste, placement, soft_mask, upright
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_another_light_is_taken_back_and_no_edge_is_seen(
     to_crop = placement(photo.size, landmarks)
     square = np.zeros((SIZE, SIZE))
     square[20:-20, 20:-20] = 1
-    hard = _composite(photo, to_crop, edit, square, np.ones((SIZE, SIZE, 3)))
-    before, inside = _source(photo, to_crop, landmarks)
-    assert across(_source(hard, to_crop, landmarks)[0], square, inside) > 1.3 * across(before, square, inside)
+    hard = composite(photo, to_crop, edit, square, np.ones((SIZE, SIZE, 3)))
+    before, inside = own_crop(photo, to_crop, landmarks)
+    assert across(own_crop(hard, to_crop, landmarks)[0], square, inside) > 1.3 * across(before, square, inside)
     x, y = landmarks.mean(axis=0).astype(int)
     there = np.asarray(made.image, float)[y - 20 : y + 20, x - 20 : x + 20].mean(axis=(0, 1))
     meant = np.asarray(photo, float)[y - 20 : y + 20, x - 20 : x + 20].mean(axis=(0, 1))
