@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from adfd.config.sweep import COLUMNS
+from adfd.evaluate import redraw_sheets
 from adfd.report.figures import _first_output, contact_sheet
 from adfd.report.paper_tables import by_quantity
 from adfd.runs.console import note, show_sweep
-from adfd.runs.showing import mark
+from adfd.runs.sheets import mark, outputs_sheet
 from tests.report.test_run_page import doubted, made_job
 
 
@@ -18,12 +21,27 @@ def test_the_contact_sheet_has_the_independent_reading_and_the_marks(tmp_path: P
     job = doubted(made_job(tmp_path / "a"))
     row = job.rows[0]
     (tile,) = _first_output(job, "a", "ann", 20.0)
-    assert f"reads {row['age']:.1f}, independently {row['panel_age']:.1f}, identity" in tile.detail
+    assert f"reads {row['age']:.1f}, identity" in tile.detail
+    assert tile.more == f"independently {row['panel_age']:.1f} years"
     assert tile.mark == "not reached, judges disagree"
     (plain,) = _first_output(made_job(tmp_path / "b"), "b", "ann", 20.0)
-    assert "independently" not in plain.detail
-    assert plain.mark == ""
+    assert plain.mark == plain.more == ""
     assert contact_sheet([job, made_job(tmp_path / "c")], 2, 2)
+
+
+def test_a_run_s_own_sheet_is_drawn_again_with_them(tmp_path: Path) -> None:
+    job = doubted(made_job(tmp_path / "a"))
+    rows = [row | {"reference": None} for row in job.rows[:2]]
+    plain = [{key: value for key, value in row.items() if not key.startswith("panel")} for row in rows]
+    with_them, without = outputs_sheet(job.directory, rows), outputs_sheet(job.directory, plain)
+    assert with_them.width == without.width
+    assert with_them.height > without.height
+    (tmp_path / "a/sheets").mkdir()
+    without.save(tmp_path / "a/sheets/ann_age20.png")
+    redraw_sheets(replace(job, rows=rows))
+    with Image.open(tmp_path / "a/sheets/ann_age20.png") as sheet:
+        assert sheet.height == with_them.height
+    assert not (tmp_path / "a/sheets/ann_age70.png").exists()
 
 
 def test_tables_count_what_did_not_reach_its_age(tmp_path: Path) -> None:
