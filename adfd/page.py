@@ -42,6 +42,8 @@ def main() -> int:
     try:
         if asked.every < 1:
             raise AdfdError(f"--every must be at least 1, got {asked.every}")
+        while asked.live and not begun(asked.runs):
+            time.sleep(asked.every)
         running = write(asked.runs, page, asked.every if asked.live else 0)
         show_path("page", page)
         while asked.live and running:
@@ -51,8 +53,19 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        write(asked.runs, page, 0)  # one that loads itself no longer
+        if begun(asked.runs):
+            write(asked.runs, page, 0)  # one that loads itself no longer
     return 0
+
+
+def begun(runs: Sequence[Path]) -> bool:
+    """Whether there is something to show; not yet where a sweep has a name and no job. Raises AdfdError for no sweep."""
+    try:
+        return bool(find_runs(runs))
+    except AdfdError:
+        if all((path / "sweep_id").is_file() for path in runs):
+            return False
+        raise
 
 
 def write(runs: Sequence[Path], page: Path, every: int) -> bool:

@@ -57,6 +57,25 @@ def test_a_killed_run_is_lost_and_not_waited_for(
     assert "ended without a summary" in (tmp_path / "elsewhere.html").read_text()
 
 
+def test_a_sweep_whose_first_job_has_not_begun_is_waited_for(
+    run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep_id").write_text("sweep-abc")
+    run = run_stage(*SHORT)
+    slept: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        slept.append(seconds)
+        run.rename(sweep / "0")
+
+    monkeypatch.setattr(page.time, "sleep", meanwhile)
+    assert call(monkeypatch, str(sweep), "--live") == 0
+    assert slept == [5]
+    assert (sweep / "page.html").exists()
+
+
 def test_mistakes_are_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
