@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def begun(runs: Sequence[Path]) -> bool:
-    """Whether there is something to show; not yet where a sweep has a name and no job. Raises AdfdError for no sweep."""
+    """Whether there is something to show; not where a sweep has a name and no job. Raises AdfdError for no sweep."""
     try:
         return bool(find_runs(runs))
     except AdfdError:
