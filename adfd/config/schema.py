@@ -274,6 +274,7 @@ class EditConfig(PrepareConfig):
     seed: int = MISSING
     reference_compat: bool = MISSING
     age_image: str = MISSING
+    paste: bool = MISSING
     photos_per_batch: int = MISSING
     render_batch_size: int = MISSING
 

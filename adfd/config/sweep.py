@@ -42,6 +42,7 @@ COLUMNS = (
     "status",
     "outputs",
     "failures",
+    "not_reached",
     "age_error",
     "id_similarity_source",
     "id_similarity_anchor",

@@ -72,7 +72,7 @@ def score(run: RunDirectory, folder: Folder, settings: PrepareSettings, networks
         assert picture.output is not None
         if run.done(picture.photo, picture.target_age, picture.output):
             continue
-        crop, _ = next(crops(picture.file, settings))
+        crop, *_ = next(crops(picture.file, settings))
         if isinstance(crop, str):
             skipped[picture.file.name] = crop
             continue
@@ -138,7 +138,7 @@ class _Sources:
             if self.wanted:
                 log.warning("no source photo %s: identity is not measured on its pictures", photo)
             return None
-        crop, _ = next(crops(self.files[photo], self.settings))
+        crop, *_ = next(crops(self.files[photo], self.settings))
         if isinstance(crop, str):
             log.warning("source photo %s: %s; identity is not measured on its pictures", photo, crop)
             return None

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +106,14 @@ def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
     roles |= dict.fromkeys(role for job in jobs for role, name in job.judges.items() if name.startswith("missing"))
     labels, notes = (label(job, jobs) for job in jobs), (_note(role, jobs) for role in roles)
-    return Table(tuple(map(one_line, labels)), shown, tuple(map(one_line, notes)))
+    return Table(tuple(map(one_line, labels)), shown, (*map(one_line, notes), *map(one_line, _short(jobs))))
+
+
+def _short(jobs: Sequence[Job]) -> Iterator[str]:
+    """A note for each job of outputs whose search ended short of the target age."""
+    for job in jobs:
+        if short := sum(row.get("reached") is False for row in job.rows):
+            yield f"{label(job, jobs)}: {short} of {len(job.rows)} outputs ended short of the target age"
 
 
 def _note(role: str, jobs: Sequence[Job]) -> str:
