@@ -11,6 +11,8 @@ from adfd.basics import progress
 from adfd.basics.errors import AdfdError
 from adfd.models import fetch, weights
 
+REMEDY = "run adfd weights on a machine that has one and copy its cache folder to {}, or set ADFD_CACHE to a copy"
+
 
 def main() -> int:
     """Fetch what is missing, check it and say where everything lies; 1 where something could not be had."""
@@ -24,6 +26,8 @@ def main() -> int:
         print(f"  {'there  ' if package.is_there() else 'MISSING'}  {package}")
     for reason in missing:
         print(f"error: {reason}", file=sys.stderr)
+    if missing:
+        print(f"without a network: {REMEDY.format(fetch.cache_folder())}", file=sys.stderr)
     return int(bool(missing))
 
 
