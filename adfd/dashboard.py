@@ -57,7 +57,7 @@ def write(asked: argparse.Namespace) -> None:
     lambdas = [shown.lambda_name for shown in maps]
     made = {"workspace": workspace.workspace(asked.entity, asked.project, name, id, lambdas)}
     if id:
-        made["report"] = workspace.report(asked.entity, asked.project, name, id, maps)
+        made["report"] = workspace.report(asked.entity, asked.project, name, id, maps, look_up=not asked.dry_run)
     if asked.dry_run:
         print(json.dumps({kind: workspace.as_json(shown) for kind, shown in made.items()}, indent=2))
         return

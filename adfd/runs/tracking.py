@@ -40,6 +40,9 @@ KEPT = (
 )
 """The files of a run directory, or a sweep's, that an artifact keeps."""
 LIVE_SECONDS = 30.0
+STAGING = "WANDB_DATA_DIR"
+"""Where W&B keeps artifacts until they are sent: its setting, an environment variable."""
+STAGED_HERE = STAGING not in os.environ
 THUMBNAIL = 128  # pixels
 MAX_SHEETS, MAX_VIDEOS, MAX_THUMBNAILS, MAX_TABLE_ROWS = 50, 20, 2000, 10_000  # W&B shows no more rows of a table
 
@@ -124,6 +127,8 @@ class WandbTracker:
 
         self._wandb = wandb
         self._directory = directory
+        if STAGED_HERE:  # in the run directory, not in the home folder of whoever ran it
+            os.environ[STAGING] = str((directory / "wandb").absolute())
         try:
             self._run = wandb.init(
                 dir=directory,

@@ -29,14 +29,3 @@ def test_a_node_lost_in_mid_sweep_costs_no_row(
     assert sum("goes on, " in log for log in logs) == 2
     run(plain, environment, *SWEEP)
     assert rows(sweep) == rows(plain)
-
-
-def test_a_relative_folder_is_the_sweeps(
-    ray_nodes: tuple[str, Callable[[], None]], environment: dict[str, str], tmp_path: Path
-) -> None:
-    address, _ = ray_nodes
-    chosen = ("hydra/launcher=ray_cluster", f"hydra.launcher.ray.init.address={address}")
-    few = ("data=faces", "data.seeds=[1]", "method.n_outputs=1", "refine.max_steps=1", "loss.aging=1,2")
-    code, out, err = finish(start(Path("relative"), environment, *few, *chosen, cwd=tmp_path))
-    assert code == 0, out + err
-    assert [done(tmp_path / "relative", job) for job in "01"] == [1, 1]
