@@ -11,7 +11,7 @@ COMMANDS = {
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
-    "dashboard": ("adfd.dashboard", "a sweep -> its workspace in W&B"),
+    "dashboard": ("adfd.dashboard", "a sweep -> its overview, workspace and report in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
 

@@ -38,8 +38,8 @@ def sweep(tmp_path: Path) -> Path:
         (folder / "config.json").write_text(
             json.dumps({"config": {"loss": {"aging": aging, "id": 0.1, "_target_": "x"}}})
         )
-        for name in ("p_source", "p_age70_anchor", "o"):
-            Image.new("RGB", (8, 8)).save(folder / f"images/{name}.png")
+        for shade, name in enumerate(("p_source", "p_age70_anchor", "o")):
+            Image.new("RGB", (8, 8), (80 * shade, 99 * job, 0)).save(folder / f"images/{name}.png")
     line = {
         "photo": "p",
         "target_age": 70.0,
