@@ -68,11 +68,11 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def draw(shown: HeatMap) -> Figure:
-    """The scores side by side, the better the darker, with the numbers in their places."""
-    size = len(SCORES) * (CELL[0] * len(shown.values) + 1.2), CELL[1] * len(shown.ages) + 1.2
+    """The scores below each other, the better the darker, with the numbers in their places."""
+    size = CELL[0] * len(shown.values) + 2, len(SCORES) * (CELL[1] * len(shown.ages) + 0.8)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        for axes, (score, title) in zip(figure.subplots(1, len(SCORES), squeeze=False)[0], SCORES.items(), strict=True):
+        for axes, (score, title) in zip(figure.subplots(len(SCORES)), SCORES.items(), strict=True):
             cells = shown.scores[score]
             image = axes.imshow(cells, cmap="cividis" if score == "age_error" else "cividis_r", aspect="auto")
             for (y, x), value in np.ndenumerate(cells):

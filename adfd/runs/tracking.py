@@ -127,8 +127,10 @@ class WandbTracker:
 
         self._wandb = wandb
         self._directory = directory
-        if STAGED_HERE:  # in the run directory, not in the home folder of whoever ran it
+        if STAGED_HERE and mode == "offline":  # in the run directory, not in the home folder of whoever ran it
             os.environ[STAGING] = str((directory / "wandb").absolute())
+        elif STAGED_HERE:
+            os.environ.pop(STAGING, None)
         try:
             self._run = wandb.init(
                 dir=directory,
