@@ -41,17 +41,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env/bin"
 
 
+def elsewhere() -> dict[str, str]:
+    """This process's environment without what leads back to the checkout."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+
+
 def ask(installed: Path, cwd: Path, *words: str, code: int = 0) -> str:
     """What a command printed that ended with this code."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([installed / "adfd", *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run([installed / "adfd", *words], cwd=cwd, env=elsewhere(), capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
     where = "import adfd, adfd.config.schema as s; print(adfd.__file__); print(s.CONF)"
-    said = subprocess.run([installed / "python", "-c", where], cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [installed / "python", "-c", where]
+    said = subprocess.run(command, cwd=tmp_path, env=elsewhere(), capture_output=True, text=True, check=True)
     module, conf = map(Path, said.stdout.split())
     assert installed.parent in module.parents
     assert conf == module.parent / "conf"
@@ -86,7 +91,7 @@ def test_the_demos_settings_are_in_the_wheel(installed: Path, tmp_path: Path) ->
     assert [len(rows_of(sweep / job)) for job in "01"] == [3, 1]
 
 
-def test_ones_own_settings_come_first(installed: Path, tmp_path: Path) -> None:
+def test_ones_own_settings_are_found(installed: Path, tmp_path: Path) -> None:
     """From a folder on the command line; from one in the search path; the packaged groups stay."""
     for folder, seed in (("mine", 11), ("ours", 12)):
         (tmp_path / folder / "experiment").mkdir(parents=True)

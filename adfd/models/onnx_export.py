@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> lis
         path = folder / f"{name}.onnx"
         write(part, x, path)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        one = compare(name, path, part, x[:2], lambda given, session=session: session.run(None, {"x": given})[0])
+        one = compare(name, path, part, x[:2], session)
         if one.relative > tolerance:
             raise AdfdError(
                 f"{path} is off by {one.onnx_error:g} (torch by {one.torch_error:g}) of values up to {one.scale:g}, "
@@ -106,14 +107,21 @@ def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> lis
 
 
 @torch.no_grad()
-def compare(name: str, path: Path, part: Part, x: Tensor, run: Callable[[np.ndarray], np.ndarray]) -> Exported:
-    """Answers and times of a part and of its file (`run`) on rows `x`."""
+def compare(name: str, path: Path, part: Part, x: Tensor, session: Any) -> Exported:
+    """Answers and times of a part and of its file, open in `session`, on rows `x`."""
     exact = copy.deepcopy(part).double()(x.double()).cpu().numpy()
     by_torch, torch_seconds = timed(lambda: part(x))
     given = x.cpu().numpy()
-    by_onnx, onnx_seconds = timed(lambda: run(given))
-    errors = (float(np.abs(answer - exact).max()) for answer in (by_onnx, by_torch.cpu().numpy()))
-    return Exported(name, path, *errors, float(np.abs(exact).max()), torch_seconds, onnx_seconds)
+    by_onnx, onnx_seconds = timed(lambda: session.run(None, {"x": given})[0])
+    return Exported(
+        name,
+        path,
+        onnx_error=float(np.abs(by_onnx - exact).max()),
+        torch_error=float(np.abs(by_torch.cpu().numpy() - exact).max()),
+        scale=float(np.abs(exact).max()),
+        torch_seconds=torch_seconds,
+        onnx_seconds=onnx_seconds,
+    )
 
 
 def write(part: Part, x: Tensor, path: Path) -> None:
