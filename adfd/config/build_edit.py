@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
 from adfd.config.build_prepare import people, references
-from adfd.config.build_shared import check_logger, fabric, networks, plain, settings, trackers
+from adfd.config.build_shared import fabric, networks, plain, settings
+from adfd.config.build_trackers import check_logger, trackers
 from adfd.faces.photos import find_photos
 from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
@@ -73,15 +74,9 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
         n_outputs = len(others.sources)
     guidance = (path, search) if cfg.method.get("anchor") == "guided" else None
-    making = Making(
-        networks=stack,
-        anchors=partial(_anchors, stack, persons.sources, guidance, cfg.render_batch_size, cfg.age_image),
-        method=function,
-        method_name=HydraConfig.get().runtime.choices["method"],
-        n_outputs=n_outputs,
-        seed=cfg.seed,
-        references=others.sources.names if others else (),
-    )
+    anchors = partial(_anchors, stack, persons.sources, guidance, cfg.render_batch_size, cfg.age_image)
+    name, names = HydraConfig.get().runtime.choices["method"], others.sources.names if others else ()
+    making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
     return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
