@@ -122,7 +122,8 @@ class Sweep:
     @cached_property
     def jobs(self) -> list[Path]:
         """The run directories, in the order of their numbers."""
-        return sorted((file.parent for file in self.directory.glob(f"[0-9]*/{CONFIG}")), key=lambda job: int(job.name))
+        found = [file.parent for file in self.directory.glob(f"*/{CONFIG}")]
+        return sorted((job for job in found if job.name.isdigit()), key=lambda job: int(job.name))
 
     @cached_property
     def maps(self) -> list[HeatMap]:
