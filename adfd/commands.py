@@ -15,7 +15,7 @@ COMMANDS = {
     "page": ("adfd.page", "a run or sweep -> one page to look at, also while it runs: adfd page SWEEP --live"),
     "app": ("adfd.app", "a page to try it on your own photo, in the browser; needs pip install adfd[app]"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
-    "dashboard": ("adfd.dashboard", "a sweep -> its workspace in W&B"),
+    "dashboard": ("adfd.dashboard", "a sweep -> its overview, workspace and report in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
 
