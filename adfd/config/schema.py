@@ -134,6 +134,7 @@ class ModelNode:
 @dataclass
 class EmbeddedNode(ModelNode):
     low_pass: bool = MISSING
+    perceptual: str = MISSING
 
 
 @dataclass
@@ -232,6 +233,7 @@ class AnalyzeConfig:
 class TableNode:
     columns: list[str] = MISSING
     natural: bool = MISSING
+    against: str | None = MISSING
     by_age: list[str] = MISSING
 
 
@@ -248,6 +250,7 @@ class EvaluateConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     prepare: PrepareSettingsNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
     source: str = MISSING

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adfd.evaluation.jobs import Job
-from adfd.evaluation.metrics import QUANTITIES
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.report.job_names import distinct
 from adfd.report.run_view import UNKNOWN, Face, Group, Output, Picture, Reference, number
 
