@@ -3,7 +3,7 @@
 python -m adfd.faces.portraits FOLDER     puts three into a folder, fetching the two that are in no installed package
 
 collins.png   Eileen Collins, 1999: data/astronaut.png of scikit-image; NASA, public domain
-obama.jpg     Barack Obama, as President: tests/test_images/obama.jpg of face_recognition 1.3.0; White House, public domain
+obama.jpg     Barack Obama, as President: tests/test_images/obama.jpg of face_recognition 1.3.0; White House, likewise
 biden.jpg     Joseph Biden, as Vice President: biden.jpg beside it; White House, public domain
 """
 
