@@ -102,7 +102,6 @@ def rows(
                     "output": number,
                     "status": "ok",
                     "reason": "",
-                    "age": age,
                     "panel_age": float(age + beyond),  # what the panel adds, carried to the output's age
                     "panel_age_anchor": float(age + panel[j] - natural.age[i]),
                     "age_gap_signed": float(panel[i] - panel[j]),

@@ -24,9 +24,14 @@ def against(jobs: Sequence[Job], name: str) -> Job | None:
 def differences(job: Job, other: Job, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """A job's estimates minus those of another on the photos and ages that both have, by name of the quantity.
 
-    The interval is over photos, of the difference. Quantities that are no mean over photos have none.
+    The interval is over photos, of the difference. Quantities that are no mean over photos have none, and none is made
+    of what different judges read.
     """
-    made = {name: difference(quantity, job.rows, other.rows, bootstrap) for name, quantity in QUANTITIES.items()}
+    made = {
+        name: difference(quantity, job.rows, other.rows, bootstrap)
+        for name, quantity in QUANTITIES.items()
+        if all(_judge(job, role) == _judge(other, role) for role in quantity.judges)
+    }
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -53,6 +58,11 @@ def difference(
     each = score(per_photo)
     spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
     return Estimate(float(score(per_photo.mean(axis=0))), spread, low, high, len(per_photo), len(sides[0]))
+
+
+def _judge(job: Job, role: str) -> str:
+    """Who judged, without how it steered."""
+    return job.judges.get(role, "").partition(", ")[0]
 
 
 def _place(row: Row) -> tuple[str, float]:

@@ -10,8 +10,8 @@ def judge_names(model: dict[str, Any]) -> dict[str, str]:
 
     Judges of one name read one picture alike, whichever stack they come with.
     """
-    stack = model["_target_"].rpartition("load_")[2]
     diversity = model.get("perceptual", "face_features")
+    stack = model["_target_"].rpartition("load_")[2]
     if stack == "tiny":
         random = "" if diversity == "lpips" else "random "
         return dict.fromkeys(("age", "identity", "gender"), "random") | {"diversity": f"{random}{diversity}"}

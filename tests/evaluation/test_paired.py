@@ -52,6 +52,7 @@ def test_only_what_both_have_is_compared() -> None:
     assert made["lpips"].mean == 0
     assert made["lpips"].n_photos == 5
     assert "failures" not in made  # a count is no mean over photos
+    assert "lpips" not in differences(replace(theirs, judges=theirs.judges | {"lpips": "another"}), ours, BOOTSTRAP)
     other = [row | {"target_age": 20.0} for row in rows_of(0.0, 1)]
     assert "lpips" not in differences(job("perturb", other), ours, BOOTSTRAP)
 
