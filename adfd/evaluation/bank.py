@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from adfd.analysis.random_faces import faces, latents
+from adfd.basics.arrays import read_arrays
 from adfd.basics.batching import row_by_row
 from adfd.basics.files import atomic
 from adfd.evaluation.panel import Panel, load_panel
@@ -93,8 +94,7 @@ def collect(
     """Read faces, which come as their numbers and `w`, into a file, which is rewritten as it grows."""
     known = dict[str, np.ndarray]()
     if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            known = {name: file[name] for name in file.files if file[name].ndim}
+        known = {name: array for name, array in read_arrays(path).items() if array.ndim}
     start = len(known["w"]) if known else 0
     for rows, w in drawn:
         if rows.stop <= start:
@@ -117,8 +117,8 @@ def main(arguments: list[str]) -> int:
     networks = load_mobile()
     drawn = latents(networks, n_faces, psi, seed)
     if len(arguments) > 4:
-        with np.load(arguments[4], allow_pickle=False) as bank:
-            drawn = ends(networks, n_faces, psi, seed, readout(bank["w"], bank["age_wide"]))
+        bank = read_arrays(Path(arguments[4]))
+        drawn = ends(networks, n_faces, psi, seed, readout(bank["w"], bank["age_wide"]))
     collect(networks, load_panel(), load_vgg16(), Path(arguments[0]), drawn, n_faces, psi, seed)
     return 0
 

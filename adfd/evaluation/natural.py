@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row
 from adfd.evaluation.calibration import Calibration
@@ -51,11 +52,11 @@ class Natural:
     def load(cls, path: Path) -> Natural:
         """Raises AdfdError where the file is missing or of another form."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
-                arrays["features"] *= file["scale"] / LEVELS
-                return cls(**arrays, seed=int(file["seed"]), psi=float(file["psi"]))
-        except (OSError, KeyError, ValueError) as error:
+            file = read_arrays(path)
+            arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
+            arrays["features"] *= file["scale"] / LEVELS
+            return cls(**arrays, seed=int(file["seed"]), psi=float(file["psi"]))
+        except (AdfdError, OSError, KeyError, TypeError, ValueError) as error:
             raise AdfdError(f"{path} holds no natural faces ({error}); make them with: make calibration") from error
 
     def save(self, path: Path) -> None:
@@ -116,10 +117,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print(__doc__)
         return 1
-    banks = []
-    for path in arguments[1:]:
-        with np.load(path, allow_pickle=False) as file:
-            banks.append({name: file[name] for name in file.files})
+    banks = [read_arrays(Path(path)) for path in arguments[1:]]
     made = Natural(
         age=np.concatenate([bank["age_wide"] for bank in banks]),
         faceres_age=np.concatenate([bank["faceres_age"] for bank in banks]),

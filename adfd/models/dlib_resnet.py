@@ -36,8 +36,8 @@ class Unit(nn.Module):
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A 3x3 convolution, the same to the last bit at every call, gradient included.
 
-    oneDNN adds the gradient of a convolution with one output pixel in the order in which its threads arrive (torch 2.13,
-    one picture, two threads), and a refinement makes years of that. One pixel is a matrix product.
+    oneDNN adds the gradient of a convolution with one output pixel in the order in which its threads arrive (torch
+    2.15, one picture), and a refinement makes years of that. One pixel is a matrix product.
     """
     padding, stride = conv.padding[0], conv.stride[0]
     assert isinstance(padding, int)
