@@ -169,4 +169,4 @@ def _read(networks: Networks, img: Tensor, source: Tensor | None) -> dict[str, f
     if source is not None:
         similarity = networks.id_similarity(networks.embed(pooled), networks.embed(source))
         row = {"source_age": networks.age(source).item(), "id_similarity_source": similarity.item()}
-    return row | {"age": networks.age(pooled).item(), "p_female": networks.gender(pooled).exp()[0, 0].item()}
+    return row | {"age": networks.read_age(pooled)[0].item(), "p_female": networks.gender(pooled).exp()[0, 0].item()}

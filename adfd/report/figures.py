@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adfd.evaluation.jobs import Estimate, Job, differing_keys, is_ours, job_settings, label
-from adfd.evaluation.metrics import QUANTITIES
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.report.figure_style import COLOURS, GREY, STYLE
 from adfd.runs.sheets import Tile, independent, mark, render_sheet, stack_sheets
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adfd.basics.files import Row
 from adfd.evaluation.jobs import Job
-from adfd.evaluation.metrics import QUANTITIES
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.report.job_names import distinct
 from adfd.report.run_view import FLAGS, UNKNOWN, Face, Group, Output, Picture, Reference, number
 
