@@ -12,8 +12,10 @@ COMMANDS = {
     "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
+    "page": ("adfd.page", "a run or sweep -> one page to look at, also while it runs: adfd page SWEEP --live"),
+    "app": ("adfd.app", "a page to try it on your own photo, in the browser; needs pip install adfd[app]"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
-    "dashboard": ("adfd.dashboard", "a sweep -> its workspace in W&B"),
+    "dashboard": ("adfd.dashboard", "a sweep -> its overview, workspace and report in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
 
@@ -32,7 +34,8 @@ def main() -> int:
         name, rest = "edit", sys.argv[1:]
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
-    return made if name in ("weights", "dashboard") else 0  # what a stage returns is for a sweep, not the shell
+    shell = ("weights", "dashboard", "page", "app")
+    return made if name in shell else 0  # what a stage returns is for a sweep, not the shell
 
 
 def overview() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import Row
+from adfd.basics.files import Row, atomic, finite
 from adfd.config import build_edit, build_prepare, build_shared, schema
-from adfd.runs.directory import RunDirectory, config_hash, to_pil
+from adfd.runs.directory import CONFIG, RunDirectory, check_owner, config_hash, to_pil
 
 schema.register()
 
@@ -72,8 +74,14 @@ class Result:
         return self.run.load_latent(Path(self.row["image"]).stem)
 
     def save(self, path: Path | str) -> Path:
-        """Write the picture, in the format of the name's ending; returns the path."""
+        """Write the picture, in the format of the name's ending, and beside it a JSON file; returns the path.
+
+        The JSON has the row and the configuration, which together make the picture again.
+        """
         self.image.save(path)
+        told = json.loads((self.run.path / CONFIG).read_text(encoding="utf-8"))
+        with atomic(Path(path).with_suffix(".json")) as stream:
+            stream.write(json.dumps({"row": finite(self.row), **told}, indent=2).encode())
         return Path(path)
 
     def _repr_html_(self) -> str:
@@ -95,6 +103,18 @@ class Results(Sequence[Result]):
     def __getitem__(self, index: slice) -> Results: ...
     def __getitem__(self, index: int | slice) -> Result | Results:
         return Results(self._results[index]) if isinstance(index, slice) else self._results[index]
+
+    def save(self, folder: Path | str) -> Path:
+        """Copy the run of these edits, with its `config.json`, to where `adfd evaluate runs=FOLDER` reads it.
+
+        Raises AdfdError where the folder is another configuration's.
+        """
+        if not self:
+            raise AdfdError("there are no results to save")
+        run = self[0].run
+        check_owner(Path(folder), run.id)
+        shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns(".lock"), dirs_exist_ok=True)
+        return Path(folder)
 
     def __repr__(self) -> str:
         return "\n".join(f"reads {one.age:.1f} years, identity {one.identity:.2f}" for one in self)
@@ -150,7 +170,7 @@ class Editor:
         """Any method of the command line. Raises AdfdError where every output failed."""
         cfg = self._config((*person.overrides, f"method={method}", f"target_age={age}", *overrides))
         identity = build_shared.identity(cfg)
-        with RunDirectory(self.folder / config_hash(identity), identity) as run:
+        with RunDirectory(self.folder / config_hash(identity), identity, build_shared.told(cfg)) as run:
             build_edit.edit(cfg, run).everybody(build_edit.target_ages(cfg))
             rows = sorted(run.rows, key=lambda row: row["output"])
             made = [Result(run, row) for row in rows if row["status"] == "ok"]

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def export_onnx(cfg: DictConfig) -> None:
-    """Write the files, the age path for whoever edits with them, and a table of differences and times."""
+    """Write the files, the age path for whoever edits with them, and a table of errors and times."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     networks = build_shared.networks(cfg)
     made = export(networks, folder, cfg.seed, cfg.tolerance)
@@ -49,22 +49,14 @@ def export_onnx(cfg: DictConfig) -> None:
 
 
 def table(made: list[Exported]) -> str:
-    """One row for each file: differences and seconds for two rows of input."""
+    """One row for each file: errors to double precision, and seconds for two rows of input."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["part", "megabytes", "difference", "relative", "torch_seconds", "onnx_seconds"])
+    rows.writerow(["part", "megabytes", "largest_value", "onnx_error", "torch_error", "onnx_seconds", "torch_seconds"])
     for one in made:
         size = one.path.stat().st_size / 1e6
-        rows.writerow(
-            [
-                one.name,
-                f"{size:.1f}",
-                f"{one.difference:.1e}",
-                f"{one.relative:.1e}",
-                f"{one.torch_seconds:.4f}",
-                f"{one.onnx_seconds:.4f}",
-            ]
-        )
+        errors = (f"{one.scale:.3g}", f"{one.onnx_error:.1e}", f"{one.torch_error:.1e}")
+        rows.writerow([one.name, f"{size:.1f}", *errors, f"{one.onnx_seconds:.4f}", f"{one.torch_seconds:.4f}"])
     return text.getvalue()
 
 

@@ -11,6 +11,8 @@ from adfd.basics import progress
 from adfd.basics.errors import AdfdError, command
 from adfd.models import fetch, weights
 
+REMEDY = "run adfd weights on a machine that has one and copy its cache folder to {}, or set ADFD_CACHE to a copy"
+
 
 @command
 def main() -> int:
@@ -25,6 +27,8 @@ def main() -> int:
         print(f"  {'there  ' if package.is_there() else 'MISSING'}  {package}")
     for reason in missing:
         print(f"error: {reason}", file=sys.stderr)
+    if missing:
+        print(f"without a network: {REMEDY.format(fetch.cache_folder())}", file=sys.stderr)
     return int(bool(missing))
 
 

@@ -1,4 +1,4 @@
-"""The W&B workspace as JSON, without a network, and the sweep file as this program's command line."""
+"""What W&B shows of a sweep, without a network, and the sweep file as this program's command line."""
 
 from __future__ import annotations
 
@@ -9,36 +9,135 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from adfd import dashboard
 from adfd.config import schema
+from tests.runs.test_tracking import items, records
 
 SWEEP = Path(__file__).parents[1] / "experiments" / "lambdas" / "wandb_sweep.yaml"
 
 
-def test_dry_run_shows_the_sweeps_workspace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two jobs that differ in lambda_aging; of the first, an output was judged from outside."""
+    (tmp_path / "sweep_id").write_text("ages-1a2b3c")
+    for job, aging in enumerate((1.0, 10.0)):
+        folder = tmp_path / str(job)
+        (folder / "images").mkdir(parents=True)
+        row = {
+            "photo": "p",
+            "target_age": 70.0,
+            "output": 0,
+            "status": "ok",
+            "age": 68.0 + job,
+            "image": "images/o.png",
+        }
+        row |= {"anchor_age": 69.0, "id_similarity_source": 0.8, "reason": "", "failed": None}
+        (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps({"config": {"loss": {"aging": aging, "id": 0.1, "_target_": "x"}}})
+        )
+        for shade, name in enumerate(("p_source", "p_age70_anchor", "o")):
+            Image.new("RGB", (8, 8), (80 * shade, 99 * job, 0)).save(folder / f"images/{name}.png")
+    line = {
+        "photo": "p",
+        "target_age": 70.0,
+        "output": 0,
+        "judges": "independent",
+        "of": [68.0],
+        "independent": ["panel"],
+    }
+    line |= {f"{judge}_age{role}": 60.0 for judge in ("faceres", "faceapi") for role in ("", "_anchor")}
+    (tmp_path / "0" / "measurements.jsonl").write_text(json.dumps(line | {"id_independent_source": 0.7}) + "\n")
+    return tmp_path
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["adfd dashboard", *words])
+    return dashboard.main()
+
+
+def test_dry_run_shows_the_sweeps_workspace_and_report(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("wandb_workspaces")
-    (tmp_path / "sweep_id").write_text("ages-1a2b3c")
-    monkeypatch.setattr(sys, "argv", ["adfd dashboard", "--entity", "me", "--sweep", str(tmp_path), "--dry-run"])
-    assert dashboard.main() == 0
-    shown = capsys.readouterr().out
-    view = json.loads(shown)
-    sections = view["spec"]["section"]["panelBankConfig"]["sections"]
-    names = [section["name"] for section in sections]
-    assert names[:3] == ["Ages and lambdas", "Refinement", "Faces"]
-    assert [panel["viewType"] for panel in sections[0]["panels"]].count("Scatter Plot") == 5
-    assert "ages-1a2b3c" in shown
-    assert "refine/loss_p90" in shown
+    assert asked(monkeypatch, "--entity", "me", "--sweep", str(sweep), "--dry-run") == 0
+    shown = json.loads(capsys.readouterr().out)
+    sections = shown["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections][:3] == ["Ages and lambdas", "Refinement", "Faces"]
+    kinds = [panel["viewType"] for panel in sections[0]["panels"]]
+    assert kinds.count("Scatter Plot") == 5
+    assert kinds.count("Parallel Coordinates Plot") == 1
+    assert sections[0]["panels"][0]["config"]["mediaKeys"] == ["figures/heat_map_aging"]  # not of id, which is one
+    assert "refine/loss_p90" in json.dumps(sections[1])
+    assert sections[2]["panels"][0]["config"]["mediaKeys"] == ["sheets"]
+
+    report = json.dumps(shown["report"])
+    assert json.dumps("| age \\ loss.aging | 1 | 10 |\n| --- | --- | --- |\n| 70 | 2.00 | 1.00 |")[1:-1] in report
+    assert report.count('"type": "panel-grid"') == 3
+    for part in shown.values():
+        assert "ages-1a2b3c" in json.dumps(part)  # only this sweep's runs
+    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "sweep_id"]
 
 
-def test_a_folder_that_is_no_sweep_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.thorough
+def test_the_overview_has_all_outputs_with_readings_from_outside(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["adfd dashboard", "--entity", "me", "--sweep", str(tmp_path)])
-    assert dashboard.main() == 1
-    assert "has no file sweep_id" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert asked(monkeypatch, "--sweep", str(sweep), "--offline") == 0
+    printed = capsys.readouterr().out
+    (file,) = sweep.glob("wandb/offline-run-*/run-*.wandb")
+    (line,) = [line for line in printed.splitlines() if line.startswith("to W&B: wandb sync ")]
+    assert file.parent in sweep.glob(line.rpartition(f"{sweep}/")[2])
+    found = records(file)
+    (run,) = [record.run for record in found if record.HasField("run")]
+    assert (run.run_group, run.job_type, run.display_name) == ("ages-1a2b3c", "overview", "overview")
+    logged: dict = {}
+    for record in found:
+        if record.HasField("history"):
+            logged |= items(record.history.item)
+    drawn = file.parent / "files" / logged["figures/heat_map_aging.path"]
+    assert drawn.read_bytes() == (sweep / "overview" / "heat_map_aging.png").read_bytes()
+    table = json.loads((file.parent / "files" / logged["results.path"]).read_text())
+    first, second = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert (first["job"], first["loss.aging"], second["job"], second["loss.aging"]) == ("0", 1.0, "1", 10.0)
+    assert (first["id_independent_source"], second["id_independent_source"]) == (0.7, None)
+    assert first["panel_age"] == pytest.approx(first["panel_age_anchor"])
+    assert first["code"] == "latents/o.npz"
+    artifacts = {record.artifact.name: record.artifact.manifest for record in found if record.HasField("artifact")}
+    (kept,) = [manifest for name, manifest in artifacts.items() if name.endswith("-results")]
+    pictures = [entry for entry in kept.contents if entry.path.endswith(".jpg")]
+    assert len(pictures) == 6  # source, anchor and output of each
+    assert all(Path(entry.local_path).is_relative_to(sweep / "wandb") for entry in pictures)
+
+
+def test_readings_of_earlier_pictures_are_left_out(sweep: Path) -> None:
+    (sweep / "0" / "measurements.jsonl").write_text(
+        (sweep / "0/measurements.jsonl").read_text().replace("68.0", "50.0")
+    )
+    assert "panel_age" not in dashboard.Sweep(sweep).outputs()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--entity", "me", "--sweep", "."), "has no file sweep_id"),
+        (("--sweep", "."), "--entity is missing"),
+        (("--offline",), "--offline needs --sweep"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    words: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert asked(monkeypatch, *words) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_the_sweep_file_asks_for_what_can_be_set() -> None:

@@ -17,12 +17,13 @@ PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
-@pytest.mark.parametrize("extras", ["dev", "launchers"])
-def test_wheels_for_every_python(python: str, extras: str) -> None:
+@pytest.mark.parametrize("extras", [("dev", "export", "dashboard"), ("launchers",), ("app",), ("docs",)], ids="+".join)
+def test_wheels_for_every_python(python: str, extras: tuple[str, ...]) -> None:
     uv = shutil.which("uv", path=PATHS) or pytest.skip("pip install uv brings the resolver")
     said = subprocess.run(
         [
-            *(uv, "pip", "compile", "--quiet", "pyproject.toml", f"--extra={extras}", "--constraint=constraints.txt"),
+            *(uv, "pip", "compile", "--quiet", "pyproject.toml", "--constraint=constraints.txt"),
+            *(f"--extra={extra}" for extra in extras),
             *(f"--python-version={python}", "--python-platform=x86_64-manylinux_2_28"),
             *("--only-binary=:all:", f"--no-binary={PURE}", "--no-header", "--no-annotate"),
         ],

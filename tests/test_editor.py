@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adfd import Editor
 from adfd.basics.errors import AdfdError
@@ -40,6 +43,31 @@ def test_guided_results_are_shown_and_saved(editor: Editor, tmp_path: Path) -> N
     assert page.count("<img") == len(results) == 1
     assert f"reads {results[0].age:.0f}" in page
     assert "data:image/jpeg" in person._repr_html_()
+
+
+def test_a_saved_picture_has_its_row_and_configuration_beside_it(editor: Editor, tmp_path: Path) -> None:
+    result = editor.guided(editor.person(seed=3), age=30)[0]
+    result.save(tmp_path / "edit.png")
+    told = json.loads((tmp_path / "edit.json").read_text())
+    assert told["row"] == result.row
+    assert (told["method"], told["config"]["target_age"], told["config"]["data"]["seeds"]) == ("guided", 30, [3])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "edit.png")), np.asarray(result.image))
+
+
+def test_saved_runs_are_evaluated_like_those_of_the_command_line(
+    run_stage: Callable[..., Path], editor: Editor, tmp_path: Path
+) -> None:
+    person = editor.person(seed=3)
+    kept = editor.diversify(person, age=70, n=2, seed=5).save(tmp_path / "kept")
+    with pytest.raises(AdfdError, match="another configuration"):
+        editor.diversify(person, age=70, n=2, seed=6).save(kept)
+    evaluation = run_stage(f"runs={kept}", "cyclic=false", stage="evaluate", directory="evaluation")
+    (line,) = csv.DictReader((evaluation / "table.csv").open())
+    assert line["label"] == "diversify"
+    errors = [abs(row["age"] - 70) for row in rows_of(kept)]
+    assert float(line["age_error"]) == pytest.approx(np.mean(errors))
+    with pytest.raises(AdfdError, match="no results to save"):
+        editor.guided(person, age=30)[1:].save(tmp_path / "none")
 
 
 def test_the_same_call_again_finds_its_run(editor: Editor) -> None:

@@ -17,7 +17,8 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.files import cell
 from adfd.config.build_prepare import people, references
 from adfd.config.build_shared import fabric, networks, plain, settings
-from adfd.config.build_trackers import check_logger, trackers
+from adfd.config.build_trackers import trackers
+from adfd.config.check_edit import check, target_ages
 from adfd.faces.photos import find_photos
 from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
@@ -30,6 +31,7 @@ from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
 from adfd.runs.making import Making
+from adfd.runs.pasting import Pasting
 from adfd.runs.ranks import Ranks
 from adfd.runs.showing import Showing
 
@@ -40,6 +42,8 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
     """Whether an earlier start finished every output of every photo in the folder now. Loads nothing."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
+        return False
+    if cfg.paste and cfg.data.kind != "faces" and any(row.get("pasted") is None for row in run.rows):
         return False
     chosen = cfg.data.recursive, cfg.data.pattern
     folders = {"photos*.csv": (cfg.data.path, *chosen), "references.csv": (cfg.method.get("references"),)}
@@ -82,7 +86,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
-    return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
+    pasting = Pasting(persons, run) if cfg.paste else None
+    return Edit(persons, making, run, showing, own, cfg.photos_per_batch, pasting)
 
 
 @lru_cache(maxsize=64)
@@ -122,34 +127,3 @@ def animation(cfg: DictConfig) -> Animation:
     if made.formats and len(ages := target_ages(cfg)) < 2:
         raise AdfdError(f"animation needs at least two target ages, target_age is {ages[0]:g}; set target_age=[20,70]")
     return made
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
-    for key in ("photos_per_batch", "render_batch_size"):
-        if cfg[key] < 1:
-            raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
-    check_logger(cfg)
-    if cfg.age_image not in ("pooled", "full"):
-        raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
-    if not math.isfinite(cfg.data.psi):
-        raise AdfdError(f"data.psi must be a finite number, got {cfg.data.psi}")
-    if cfg.data.kind not in ("folder", "faces", "portrait"):
-        raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
-
-
-def target_ages(cfg: DictConfig) -> list[float]:
-    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
-    values = plain(cfg)["target_age"]
-    values = values if isinstance(values, list) else [values]
-    if len(cfg.model.age_range) != 2:
-        raise AdfdError(f"model.age_range must be the youngest and the oldest age, got {cfg.model.age_range}")
-    youngest, oldest = cfg.model.age_range
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise AdfdError(f"target_age must be a number of years or a list of them, got {value!r}")
-        if not youngest <= value <= oldest:
-            raise AdfdError(f"target_age must lie in the age estimator's {youngest:g}..{oldest:g} years, got {value:g}")
-    if not values:
-        raise AdfdError("target_age is an empty list; give at least one age")
-    return list(dict.fromkeys(float(value) for value in values))

@@ -39,6 +39,11 @@ def references(cfg: DictConfig) -> People | None:
     return _people(json.dumps(parts, sort_keys=True), networks(cfg), None)
 
 
+def forget() -> None:
+    """Let go of the people that were made in this process; their files stay."""
+    _people.cache_clear()
+
+
 @cache
 def _people(chosen: str, made: Networks, ranks: Fabric | None) -> People:
     parts = json.loads(chosen)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
 
 log = logging.getLogger(__name__)
 
-VIEWS = ("logger", "paths", "sweep")
-"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs."""
+VIEWS = ("logger", "paths", "sweep", "paste")
+"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs, and
+whether outputs also go back into their photos."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -210,6 +210,7 @@ class AnalyzeConfig:
 class TableNode:
     columns: list[str] = MISSING
     natural: bool = MISSING
+    against: str | None = MISSING
     by_age: list[str] = MISSING
 
 
@@ -226,6 +227,7 @@ class EvaluateConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     prepare: PrepareSettingsNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
     source: str = MISSING
@@ -274,6 +276,7 @@ class EditConfig(PrepareConfig):
     seed: int = MISSING
     reference_compat: bool = MISSING
     age_image: str = MISSING
+    paste: bool = MISSING
     photos_per_batch: int = MISSING
     render_batch_size: int = MISSING
 

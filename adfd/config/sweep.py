@@ -42,6 +42,7 @@ COLUMNS = (
     "status",
     "outputs",
     "failures",
+    "not_reached",
     "age_error",
     "id_similarity_source",
     "id_similarity_anchor",
@@ -117,6 +118,7 @@ class SweepSummary(Callback):
         directory = Path(config.hydra.sweep.dir)
         try:
             SweepSummary.lock = None  # of a sweep that was interrupted in this process
+            check_reach(directory, config.hydra.launcher)
             directory.mkdir(parents=True, exist_ok=True)
             SweepSummary.lock = lock(directory / ".lock")
             begin(directory, OmegaConf.select(config, "sweep.resume"))
@@ -198,6 +200,15 @@ def never_began(jobs: list[Row]) -> list[str]:
         for number, overrides in (slurm.lost if slurm else [])
         if set(asked := [item for item in overrides if not item.startswith("sweep.")]) not in there
     ]
+
+
+def check_reach(directory: Path, launcher: DictConfig) -> None:
+    """Refuse a relative folder where jobs run in processes that were started elsewhere: a running Ray cluster's."""
+    if OmegaConf.select(launcher, "ray.init.address") and not directory.is_absolute():
+        raise AdfdError(
+            f"hydra.sweep.dir={directory} is relative, and a Ray cluster's nodes work in folders of their own; "
+            "give absolute paths"
+        )
 
 
 def begin(directory: Path, resume: bool | None) -> None:

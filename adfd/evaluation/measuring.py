@@ -26,6 +26,7 @@ from adfd.evaluation.metrics import distances_to_others, sharpness
 from adfd.faces.photos import as_img
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
+from adfd.models.views import ONE_VIEW, Views
 from adfd.runs.directory import row_key
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Measuring:
     """Pictures that a network takes at once."""
     independent: Independent | None = None
     """Judges that no stack knows; None where they are not asked."""
+    views: Views = ONE_VIEW
+    """Those over which the run read its outputs' ages, and over which they are read here."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -130,7 +133,8 @@ class Measuring:
         """Rows with what follows from the independent judges' readings."""
         assert self.independent is not None
         judged = {row_key(row): row for group in groups(rows) for row in self.independent.complete(group)}
-        return [judged.get(row_key(row), row) for row in rows]
+        made = [judged.get(row_key(row), row) for row in rows]
+        return [row | {"diversity": row["lpips"]} if self._is_lpips and "lpips" in row else row for row in made]
 
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
@@ -171,19 +175,29 @@ class Measuring:
         if "p_female" in unread:
             columns["p_female"] = self._each(judges.gender, img).exp()[:, 0]
         if "age" in unread:
-            columns |= {f"{role}_age": judges.age(reference) for role, reference in references.items()}
-            columns["age"] = self._each(judges.age, img)
+            columns |= {f"{role}_age": self._age(judges, role, reference) for role, reference in references.items()}
+            columns["age"] = self._age(judges, "", img)
         if "id_similarity_source" in unread:
             embedding = self._each(judges.embed, img)
             for role, reference in references.items():
                 columns[f"id_similarity_{role}"] = judges.id_similarity(embedding, judges.embed(reference))
-        if len(group) > 1:
+        if len(group) > 1 and not self._is_lpips:
             columns["diversity"] = distances_to_others(judges.perceptual, img, self.batch_size)
         if stack and "source" in references:
             columns |= self._cyclic(directory, group, img, references["source"], judges, stack)
         values = {name: column.expand(len(group)).tolist() for name, column in columns.items()}
         cyclic = {"id_similarity_cyclic": None} if stack else {}  # tried, where it could not be had
         return [cyclic | {name: column[i] for name, column in values.items()} for i in range(len(group))]
+
+    def _age(self, judges: Networks, role: str, img: Tensor) -> Tensor:
+        """Ages `[N]` as a run reads them: sources once, as they were taken, what it made over its views."""
+        return (ONE_VIEW if role == "source" else self.views).read(judges.age, img)[0]
+
+    @property
+    def _is_lpips(self) -> bool:
+        """Whether the stack's distance is the LPIPS that the independent judges measure anyway."""
+        independent = self.independent is not None and self.independent.lpips is not None
+        return independent and self.names["diversity"] == "lpips"
 
     def _each(self, network: Callable[[Tensor], Tensor], img: Tensor) -> Tensor:
         return torch.cat([network(part) for part in img.split(self.batch_size)])

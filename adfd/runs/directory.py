@@ -7,6 +7,7 @@ photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
 latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
+pasted/         outputs in their photos, with paste=true; NAME_together: all people of a photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
 config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads

@@ -16,6 +16,7 @@ from adfd.methods.anchors import Anchors
 from adfd.methods.refine import Sample
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
+from adfd.runs.pasting import Pasting
 from adfd.runs.ranks import Ranks
 from adfd.runs.readings import all_failed, blank_row, doubtful, read_output, summary
 from adfd.runs.showing import Showing
@@ -33,6 +34,8 @@ class Edit:
     showing: Showing
     ranks: Ranks
     photos_per_batch: int
+    pasting: Pasting | None = None
+    """Where outputs go back into their photos."""
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
         """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
@@ -46,6 +49,8 @@ class Edit:
                 for target_age in target_ages:
                     for first in range(0, n, self.photos_per_batch):
                         self.batch(slice(first, min(first + self.photos_per_batch, n)), target_age)
+                    if self.pasting:
+                        self.pasting.together(target_age)
                 if len(target_ages) > 1:
                     self.showing.lifespans(self.people.sources.names, sorted(target_ages))
             status = "finished"
@@ -91,6 +96,8 @@ class Edit:
             for _, output in wanted:
                 if not self.run.done(names[0], target_age, output):
                     self._record(blank_row(self.making, names[0], target_age, output) | {"reason": describe(error)})
+        if self.pasting:
+            self.pasting.outputs(names, target_age)
         for name in names:
             self.showing.sheet(name, target_age)
 

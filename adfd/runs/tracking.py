@@ -36,9 +36,13 @@ KEPT = (
     "config_hash",
     "config.json",
     ".hydra/config.yaml",
+    "sweep.csv",
 )
-"""The files of a run directory that an artifact keeps."""
+"""The files of a run directory, or a sweep's, that an artifact keeps."""
 LIVE_SECONDS = 30.0
+STAGING = "WANDB_DATA_DIR"
+"""Where W&B keeps artifacts until they are sent: its setting, an environment variable."""
+STAGED_HERE = STAGING not in os.environ
 THUMBNAIL = 128  # pixels
 MAX_SHEETS, MAX_VIDEOS, MAX_THUMBNAILS, MAX_TABLE_ROWS = 50, 20, 2000, 10_000  # W&B shows no more rows of a table
 
@@ -123,6 +127,10 @@ class WandbTracker:
 
         self._wandb = wandb
         self._directory = directory
+        if STAGED_HERE and mode == "offline":  # in the run directory, not in the home folder of whoever ran it
+            os.environ[STAGING] = str((directory / "wandb").absolute())
+        elif STAGED_HERE:
+            os.environ.pop(STAGING, None)
         try:
             self._run = wandb.init(
                 dir=directory,
@@ -238,15 +246,19 @@ class WandbTracker:
         return self._wandb.Table(columns=columns, data=data)
 
     def _pictures(self, row: Row) -> Row:
-        """Thumbnails of the source, the anchor and the output of a row that has a picture."""
+        """Thumbnails of the source, the anchor and the output of a row that has a picture, and where its code lies.
+
+        A row of a sweep says in `job` whose folder it is of.
+        """
         if not row.get("image") or self._seen["thumbnails"] >= MAX_THUMBNAILS:
             return {}
         self._seen["thumbnails"] += 1
-        photo, images = row["photo"], self._directory / "images"
+        folder = self._directory / str(row.get("job", ""))
         return {
-            "source": self._thumbnail(images / f"{photo}_source.png"),
-            "anchor": self._thumbnail(images / f"{photo}_age{row['target_age']:g}_anchor.png"),
-            "picture": self._thumbnail(self._directory / row["image"]),
+            "source": self._thumbnail(folder / f"images/{row['photo']}_source.png"),
+            "anchor": self._thumbnail(folder / f"images/{row['photo']}_age{row['target_age']:g}_anchor.png"),
+            "picture": self._thumbnail(folder / row["image"]),
+            "code": f"latents/{Path(row['image']).stem}.npz",
         }
 
     def _thumbnail(self, path: Path) -> Any:

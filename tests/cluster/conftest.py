@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.cluster.sweeps import CHECKOUT
+
 PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 JOB = ("data=faces", "data.seeds=[1]", "target_age=[20,40,60,80]", "method.n_outputs=6", "refine.patience=100000")
 SWEEP = ("loss.aging=1,2,3,4", *JOB, "refine.max_steps=100")
@@ -49,7 +50,10 @@ MinJobAge=60
 JobRequeue=1
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000 State=UNKNOWN
-PartitionName=here Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=here Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 

@@ -16,13 +16,16 @@ from adfd.runs.directory import read_rows
 CLOCK = ("seconds",)
 
 
-def start(sweep: Path, environment: dict[str, str], *overrides: str) -> subprocess.Popen[str]:
-    """A multirun on the tiny networks, from the checkout."""
+CHECKOUT = Path(__file__).parents[2]
+
+
+def start(sweep: Path, environment: dict[str, str], *overrides: str, cwd: Path = CHECKOUT) -> subprocess.Popen[str]:
+    """A multirun on the tiny networks; where `sweep` is relative, to `cwd`."""
     common = ("model=tiny", "hardware=cpu", f"paths.output_dir={sweep.parent / 'outputs'}", f"hydra.sweep.dir={sweep}")
     return subprocess.Popen(
         [sys.executable, "-m", "adfd", "-m", *overrides, *common],
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

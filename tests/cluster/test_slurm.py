@@ -55,3 +55,19 @@ def test_a_job_longer_than_its_time_limit_goes_on_after_each(slurm: dict[str, st
     assert "goes on, " in (sweep / "0" / "edit.log").read_text()
     run(plain, slurm, *job)
     assert rows(sweep) == rows(plain)
+
+
+def test_a_job_that_makes_room_for_another_goes_on_afterwards(slurm: dict[str, str], tmp_path: Path) -> None:
+    """Pre-emption, as in partitions for whoever is not in a hurry; the sweep's folder is given relatively."""
+    plain, sweep = tmp_path / "plain", tmp_path / "relative"
+    job = (*JOB, "refine.max_steps=100", "loss.aging=1")
+    process = start(Path("relative"), slurm, *job, *ARRAY, "hydra.launcher.partition=here", cwd=tmp_path)
+    until(lambda: done(sweep, "0") >= 6, 120, "six rows of the job")
+    ask(slurm, "sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
+    code, out, err = finish(process)
+    assert code == 0, out + err
+    log = (sweep / "0" / "edit.log").read_text()
+    assert "job 0: goes on, " in log
+    assert "Traceback" not in log + out + err
+    run(plain, slurm, *job)
+    assert rows(sweep) == rows(plain)

@@ -16,9 +16,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from adfd.basics.errors import AdfdError
 from adfd.basics.files import lock, read_rows
 from adfd.config import build_edit, build_prepare, schema
-from adfd.config.sweep import COLUMNS, write_csv
+from adfd.config.sweep import COLUMNS, check_reach, write_csv
 from adfd.runs import edit, making
 from tests.conftest import rows_of
 from tests.processes import kill, start
@@ -280,6 +281,15 @@ def test_a_directory_that_cannot_be_made_is_one_line(run_stage: Run, tmp_path: P
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", *SHORT, "target_age=20", directory="file/sweep")
     assert str(exit.value.code).startswith("error: [Errno 20] Not a directory")
+
+
+def test_a_relative_folder_is_refused_where_the_jobs_start_elsewhere() -> None:
+    cluster = OmegaConf.create({"ray": {"init": {"address": "auto"}}})
+    with pytest.raises(AdfdError, match=r"hydra\.sweep\.dir=here is relative, .*; give absolute paths"):
+        check_reach(Path("here"), cluster)
+    check_reach(Path("/there"), cluster)
+    for own in ({"ray": {"init": {"address": None}}}, {"n_jobs": 2}):
+        check_reach(Path("here"), OmegaConf.create(own))
 
 
 def test_other_stages_sweep_too(run_stage: Run) -> None:

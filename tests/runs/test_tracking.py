@@ -107,6 +107,8 @@ def test_offline_run_holds_config_history_and_summary(
         assert artifacts["channels"].name == "channels-tiny-0"
         assert artifacts["channels"].use_after_commit  # an input of the run
         assert {entry.path for entry in artifacts["rows"].manifest.contents} >= {"results.jsonl", "steps.jsonl"}
+        staged = [Path(entry.local_path) for kept in artifacts.values() for entry in kept.manifest.contents]
+        assert all(path.is_file() and path.is_relative_to(sweep / job / "wandb") for path in staged)
 
         summary: dict = {}
         for record in found:
