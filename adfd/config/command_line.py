@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import SequenceMatcher
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
@@ -150,8 +150,13 @@ def default_keys(stage: str, arguments: Sequence[str]) -> list[str]:
     """All keys of a stage, with the groups that a command line chooses where these compose."""
     chosen = [word for word in arguments if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
+    return _composed_keys(stage, tuple(chosen))
+
+
+@cache
+def _composed_keys(stage: str, chosen: tuple[str, ...]) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            return keys(compose(stage, chosen))
+            return keys(compose(stage, list(chosen)))
         except (HydraException, OmegaConfBaseException):
             return keys(compose(stage))

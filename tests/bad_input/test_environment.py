@@ -101,7 +101,7 @@ def test_no_network(
     )
     assert fetching() == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert f"could not be fetched ({reason}); without a network, run adfd weights elsewhere" in line
+    assert line.endswith(f"could not be fetched: {reason}")
 
 
 def test_no_network_for_what_lies_in_archives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def stopped(run: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> Non
 def test_while_sheets_are_drawn(
     run_stage: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(showing, "render_sheet", at_call(2, showing.render_sheet))
+    monkeypatch.setattr(showing, "outputs_sheet", at_call(2, showing.outputs_sheet))
     stopped(lambda: run_stage(*FACES), capfd)
     rows = rows_of(tmp_path / "run")
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "interrupted"
@@ -121,7 +121,7 @@ def test_while_weights_are_fetched(
 
 
 def test_while_a_dashboard_is_written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(dashboard, "workspace", at_call(1, dashboard.workspace))
+    monkeypatch.setattr(dashboard.workspace, "workspace", at_call(1, dashboard.workspace.workspace))
     monkeypatch.setattr(sys, "argv", ["adfd dashboard", "--entity", "e", "--dry-run"])
     assert dashboard.main() == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on where this one was\n"
