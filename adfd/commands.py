@@ -5,23 +5,28 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from adfd.basics.errors import command
+
 COMMANDS = {
     "edit": ("adfd.__main__", "photos -> a run directory; what adfd does when no command is named"),
     "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
+    "page": ("adfd.page", "a run or sweep -> one page to look at, also while it runs: adfd page SWEEP --live"),
+    "app": ("adfd.app", "a page to try it on your own photo, in the browser; needs pip install adfd[app]"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
     "dashboard": ("adfd.dashboard", "a sweep -> its overview, workspace and report in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
 
 
-def main() -> object:
+@command
+def main() -> int:
     """Run the command of `sys.argv`; the rest of the line is the command's own."""
     name, *rest = sys.argv[1:] or ["edit"]
     if name in ("help", "-h", "--help"):
         print(overview())
-        return None
+        return 0
     if name not in COMMANDS:
         if "=" not in name and not name.startswith(("-", "+", "~")):
             print(f"error: adfd has no command {name}; it has {', '.join(COMMANDS)}", file=sys.stderr)
@@ -29,7 +34,8 @@ def main() -> object:
         name, rest = "edit", sys.argv[1:]
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
-    return made if name in ("weights", "dashboard") else None  # what a stage returns is for a sweep, not the shell
+    shell = ("weights", "dashboard", "page", "app")
+    return made if name in shell else 0  # what a stage returns is for a sweep, not the shell
 
 
 def overview() -> str:
@@ -51,4 +57,4 @@ def overview() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())  # type: ignore[arg-type]
+    sys.exit(main())

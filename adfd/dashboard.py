@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import Row, atomic, read_rows
 from adfd.report import workspace
 from adfd.runs.console import show_path
@@ -24,6 +24,7 @@ FOLDER = "overview"
 """Of a sweep's directory, where its heat maps lie; the kind of the run that shows them."""
 
 
+@command
 def main() -> int:
     """Save what W&B shows of a sweep and print where, or with --dry-run its JSON. Exit code 1 with a message."""
     parser = argparse.ArgumentParser(prog="adfd dashboard", description="Write a sweep's overview to W&B.")
@@ -34,11 +35,7 @@ def main() -> int:
     what.add_argument("--dry-run", action="store_true", help="print workspace and report as JSON; no network is used")
     what.add_argument("--offline", action="store_true", help="only the overview's run, for `wandb sync` to send later")
     asked = parser.parse_args()
-    try:
-        write(asked)
-    except AdfdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    write(asked)
     return 0
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build_evaluate, build_shared, schema
+from adfd.config import build_evaluate, build_shared, command_line, schema
 from adfd.runs import console, stage
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 schema.register()
 
 
+@command_line.entry("evaluate")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    stage.run(evaluate, cfg)
+    stage.run(command_line.checked(evaluate), cfg)
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -37,9 +38,12 @@ def evaluate(cfg: DictConfig) -> None:
     jobs = measure(cfg, output)
     for job in jobs:
         write_metrics(job)
-    drawn, rows = draw(cfg, jobs), tabled(cfg, jobs)
+        redraw_sheets(job)
+    curve = pass_curves(cfg, jobs)
+    drawn, rows = draw(cfg, jobs, curve), tabled(cfg, jobs)
     for folder in places(cfg, output):
         write_tables(cfg, jobs, rows, folder)
+        write_curves(curve, folder)
         write_figures(drawn, folder / "figures")
     write_report(title(cfg), jobs, output / "report.html", curves(drawn))
     for folder in places(cfg, output)[1:]:
@@ -71,6 +75,18 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
     ]
 
 
+def redraw_sheets(job: Job) -> None:
+    """Draw a run's own sheets again with what the independent judges read, where they did."""
+    from adfd.evaluation.measuring import groups
+    from adfd.runs.sheets import outputs_sheet
+
+    for group in groups([row for row in job.rows if row.get("panel_age") is not None]):
+        path = job.directory / f"sheets/{group[0]['photo']}_age{group[0]['target_age']:g}.png"
+        if path.exists():
+            with atomic(path) as stream:
+                outputs_sheet(job.directory, group).save(stream, "PNG")
+
+
 def places(cfg: DictConfig, output: Path) -> list[Path]:
     """Where tables and figures go: the evaluation's own directory, and the one that was evaluated, if it is one."""
     paths = build_evaluate.run_paths(cfg) if cfg.source == "runs" else []
@@ -80,12 +96,38 @@ def places(cfg: DictConfig, output: Path) -> list[Path]:
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], rows: Sequence[Job], folder: Path) -> None:
     """The aggregate of the jobs, and of the tables' rows one by quantity, and one by target age where they differ."""
     from adfd.evaluation.jobs import write_aggregate
+    from adfd.evaluation.paired import against
     from adfd.report import paper_tables
 
-    write_aggregate(jobs, folder / "aggregate.json", build_shared.settings(cfg.bootstrap))
+    bootstrap = build_shared.settings(cfg.bootstrap)
+    write_aggregate(jobs, folder / "aggregate.json", bootstrap)
     paper_tables.write(paper_tables.by_quantity(rows, cfg.table.columns), rows, folder / "table")
     if len(paper_tables.target_ages(jobs)) > 1 and cfg.table.by_age:
         paper_tables.write(paper_tables.by_target_age(rows, cfg.table.by_age), rows, folder / "table_by_age")
+
+    other = against(jobs, cfg.table.against) if cfg.table.against and len(jobs) > 1 else None
+    if other:
+        others = [job for job in jobs if job is not other]
+        table = paper_tables.paired(jobs, other, cfg.table.columns, bootstrap)
+        paper_tables.write(table, others, folder / "table_paired")
+
+
+def pass_curves(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Of every job that the panel read, by label, what passes at which threshold."""
+    from adfd.evaluation.jobs import label
+    from adfd.evaluation.pass_curve import pass_curve
+
+    bootstrap = build_shared.settings(cfg.bootstrap)
+    curves = {label(job, jobs): pass_curve(job.rows, bootstrap) for job in jobs}
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def write_curves(curve: dict[str, Any], folder: Path) -> None:
+    """`pass_curve.json` and `.csv`, where there is something to tell."""
+    from adfd.evaluation import pass_curve
+
+    if curve:
+        pass_curve.write(curve, folder / "pass_curve")
 
 
 def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
@@ -94,12 +136,14 @@ def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
     return [*jobs, *([natural] if natural else [])]
 
 
-def draw(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, bytes]:
+def draw(cfg: DictConfig, jobs: Sequence[Job], curve: dict[str, Any]) -> dict[str, bytes]:
     """The figures that these jobs have data for, as files by name."""
-    from adfd.report import figures
+    from adfd.report import figures, judge_figures
 
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
     made["age_accuracy"] = figures.age_accuracy(jobs)
+    made["pass_curve"] = judge_figures.pass_curve(curve)
+    made["calibration"] = judge_figures.calibration() if curve else None
     drawn = dict[str, bytes]()
     for name, figure in made.items():
         if figure is not None:

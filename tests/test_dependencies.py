@@ -17,7 +17,7 @@ PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
-@pytest.mark.parametrize("extras", [("dev", "export", "dashboard"), ("launchers",)], ids="+".join)
+@pytest.mark.parametrize("extras", [("dev", "export", "dashboard"), ("launchers",), ("app",), ("docs",)], ids="+".join)
 def test_wheels_for_every_python(python: str, extras: tuple[str, ...]) -> None:
     uv = shutil.which("uv", path=PATHS) or pytest.skip("pip install uv brings the resolver")
     said = subprocess.run(

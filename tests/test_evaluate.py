@@ -23,6 +23,7 @@ from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
 from adfd.config import build_evaluate, build_shared
 from adfd.evaluation import calibration, jobs, measuring, panel
+from adfd.evaluation.bank import WIDE
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
 from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
@@ -31,7 +32,8 @@ from adfd.models import fetch, judges
 from adfd.models.judges import judge_names
 from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
-from adfd.report import figures, paper_tables
+from adfd.models.views import ONE_VIEW
+from adfd.report import figures, judge_figures, paper_tables
 from tests.conftest import rows_of
 
 Run = Callable[..., Path]
@@ -92,6 +94,26 @@ def test_independent_judges_come_first_and_read_once(
     monkeypatch.setattr(panel, "load_panel", lambda: pytest.fail("read again"))
     build_evaluate._panel.cache_clear()
     evaluate(run_stage, run, "cyclic=false", directory="again")
+
+
+def test_lpips_in_the_loss_is_called_so_and_measured_once(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fetch.ALEXNET.is_there():
+        pytest.skip(fetch.REMEDY)
+    run = run_stage(*EDIT, "model.perceptual=lpips")
+    monkeypatch.setattr(measuring, "distances_to_others", lambda *_: pytest.fail("measured twice"))
+    notes = (evaluate(run_stage, run, "cyclic=false") / "table.md").read_text()
+    assert "lpips: LPIPS v0.1 AlexNet, in the loss" in notes
+    assert "diversity: lpips, in the loss" in notes
+    quantities = metrics_of(run)["quantities"]
+    assert quantities["diversity"]["mean"] == quantities["lpips"]["mean"] > 0
+
+
+@pytest.mark.parametrize("views", [{"flip": True}, {"flip": True, "shift": 8, "zooms": "much"}, 7])
+def test_views_of_another_form_are_refused(views: object) -> None:
+    record = jobs.Record(Path("/run"), "diversify", (), "", {"views": views}, {})
+    with pytest.raises(AdfdError, match="/run: views are not of the kind"):
+        build_evaluate.views_of(record)
+    assert build_evaluate.views_of(replace(record, config={})) == ONE_VIEW
 
 
 def test_missing_judges_are_named_and_nothing_else_fails(
@@ -263,7 +285,8 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
     )
     evaluate(run_stage, run, "judges=model", f"model._target_={stack}", "cyclic=false", directory="other")
     metrics = metrics_of(run)
-    anew = [tiny.age(img_of(run / row["image"])).item() + 5 for row in rows_of(run)]
+    anew = [WIDE.read(tiny.age, img_of(run / row["image"]))[0].item() + 5 for row in rows_of(run)]
+    assert anew == pytest.approx([row["age"] + 5 for row in rows_of(run)], abs=0.5)  # over the views of the run's rows
     assert metrics["quantities"]["age"]["mean"] == pytest.approx(np.mean(anew), rel=1e-4)
     assert metrics["quantities"]["age"]["mean"] != own["quantities"]["age"]["mean"]
     assert metrics["judges"]["age"] == {"name": "other age", "in_the_loss": False, "in_the_search": False}
@@ -352,7 +375,13 @@ def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: N
     picture(pictures / "ann_age70_0.png")
     (pictures / "dan_age20.png").write_bytes(b"no picture")
     (pictures / "notes.txt").write_text("not a picture, and not counted")
-    common = ("source=folder", f"folder.path={pictures}", f"folder.sources={sources}", "prepare.align=false")
+    common = (
+        "source=folder",
+        f"folder.path={pictures}",
+        f"folder.sources={sources}",
+        "prepare.align=false",
+        "prepare.require_face=false",
+    )
     theirs = run_stage(*common, "prepare.size=256", stage="evaluate", directory="folder")
     metrics = metrics_of(theirs)
     assert set(metrics["skipped_photos"]) == {"portrait.png", "bob_age20.png", "dan_age20.png"}
@@ -370,7 +399,7 @@ def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: N
     assert rows["ann", 70, 0]["file"].endswith("ann_age70_0.png")
     row = rows["bob", 70, 0]
     img, source = img_of(pictures / "bob_age70.png"), img_of(sources / "bob.jpg")
-    assert row["age"] == pytest.approx(tiny.age(img).item(), rel=1e-4)
+    assert row["age"] == pytest.approx(WIDE.read(tiny.age, img)[0].item(), rel=1e-4)
     similarity = tiny.id_similarity(tiny.embed(img), tiny.embed(source)).item()
     assert row["id_similarity_source"] == pytest.approx(similarity, rel=1e-4)
     assert rows["cyd", 70.5, 0]["id_similarity_source"] is None
@@ -530,6 +559,26 @@ def test_age_accuracy_joins_jobs_of_one_method() -> None:
         "transform": ([5, 70], [12, 60]),
     }
     assert figures.age_accuracy(jobs[:1]) is None
+
+
+def test_diversity_over_the_threshold_is_drawn_and_so_is_the_calibration() -> None:
+    def curve(shift: float) -> dict:
+        one = {name: Estimate(shift + 0.1, 0.1, shift, shift + 0.2, 3, 6) for name in ("lpips_credited", "passes")}
+        return {1.0: one, 5.0: {name: replace(value, mean=shift + 0.3) for name, value in one.items()}}
+
+    figure = judge_figures.pass_curve({"perturb": curve(0), "diversify": curve(0.2), "transform": {1.0: {}}})
+    assert figure is not None
+    left, right = figure.axes
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in left.lines] == [
+        ([1, 5], pytest.approx([0.1, 0.3])),
+        ([1, 5], pytest.approx([0.3, 0.5])),
+    ]
+    assert len(right.lines) == 2
+    assert judge_figures.pass_curve({"transform": {1.0: {}}}) is None
+    left, right = judge_figures.calibration().axes
+    curves = [line for line in left.lines if line.get_marker() == "None"]
+    assert all((np.diff(line.get_ydata()) > 0).all() for line in curves)
+    assert len(curves) == 2
 
 
 def test_jobs_judged_differently_are_called_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -13,9 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
+from adfd.basics.files import cell
 from adfd.config.build_prepare import people, references
 from adfd.config.build_shared import fabric, networks, plain, settings
-from adfd.config.build_trackers import check_logger, trackers
+from adfd.config.build_trackers import trackers
+from adfd.config.check_edit import check, target_ages
 from adfd.faces.photos import find_photos
 from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
@@ -28,6 +31,7 @@ from adfd.runs.animation import Animation
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
 from adfd.runs.making import Making
+from adfd.runs.pasting import Pasting
 from adfd.runs.ranks import Ranks
 from adfd.runs.showing import Showing
 
@@ -39,12 +43,15 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
-    folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
-    for table, folder in folders.items():
+    if cfg.paste and cfg.data.kind != "faces" and any(row.get("pasted") is None for row in run.rows):
+        return False
+    chosen = cfg.data.recursive, cfg.data.pattern
+    folders = {"photos*.csv": (cfg.data.path, *chosen), "references.csv": (cfg.method.get("references"),)}
+    for table, (folder, *how) in folders.items():
         files = [file.open(encoding="utf-8", newline="") for file in run.path.glob(table)]
         seen = {record["photo"] for file in files for record in csv.DictReader(file)}
         with suppress(AdfdError):  # photos that are gone by now were done with
-            if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
+            if folder and not {cell(str(photo)) for photo in find_photos(Path(folder), *how)} <= seen:
                 return False
     return True
 
@@ -79,7 +86,8 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
-    return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
+    pasting = Pasting(persons, run) if cfg.paste else None
+    return Edit(persons, making, run, showing, own, cfg.photos_per_batch, pasting)
 
 
 @lru_cache(maxsize=64)
@@ -105,6 +113,8 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
         raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
     if (anchor := cfg.method.get("anchor", "transform")) not in ("guided", "transform"):
         raise AdfdError(f"method.anchor must be guided or transform, got {anchor}")
+    if not math.isfinite(cfg.method.get("psi", 0)):
+        raise AdfdError(f"method.psi must be a finite number, got {cfg.method.psi}")
     if "strength" in cfg.method:
         check_strength(cfg.method.strength)
     made_here = ("n_outputs", "anchor", "references", "layers")
@@ -117,30 +127,3 @@ def animation(cfg: DictConfig) -> Animation:
     if made.formats and len(ages := target_ages(cfg)) < 2:
         raise AdfdError(f"animation needs at least two target ages, target_age is {ages[0]:g}; set target_age=[20,70]")
     return made
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
-    for key in ("photos_per_batch", "render_batch_size"):
-        if cfg[key] < 1:
-            raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
-    check_logger(cfg)
-    if cfg.age_image not in ("pooled", "full"):
-        raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
-    if cfg.data.kind not in ("folder", "faces", "portrait"):
-        raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
-
-
-def target_ages(cfg: DictConfig) -> list[float]:
-    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
-    values = plain(cfg)["target_age"]
-    values = values if isinstance(values, list) else [values]
-    youngest, oldest = cfg.model.age_range
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise AdfdError(f"target_age must be a number of years or a list of them, got {value!r}")
-        if not youngest <= value <= oldest:
-            raise AdfdError(f"target_age must lie in the age estimator's {youngest:g}..{oldest:g} years, got {value:g}")
-    if not values:
-        raise AdfdError("target_age is an empty list; give at least one age")
-    return list(dict.fromkeys(float(value) for value in values))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
-from adfd.config.build_shared import networks, plain, settings, told
+from adfd.config.build_shared import networks, pictures, plain, settings, told
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from adfd.evaluation.panel import Panel
     from adfd.models.lpips_alex import LpipsAlex
     from adfd.models.networks import Networks
+    from adfd.models.vgg16 import VggFeatures
+    from adfd.models.views import Views
 
 
 def check(cfg: DictConfig) -> None:
     """Refuse impossible values before anything is read. Raises AdfdError naming the key and what is allowed."""
-    from adfd.evaluation.metrics import QUANTITIES
+    from adfd.evaluation.quantities import QUANTITIES
 
     for key, allowed in {"source": ("runs", "folder"), "judges": ("run", "model")}.items():
         if cfg[key] not in allowed:
@@ -63,8 +65,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
         return [record(path, Path(cfg.paths.root), list(cfg.trust)) for path in find_runs(run_paths(cfg))]
     chosen = plain(cfg)
     folder: Folder = settings(cfg.folder)
-    parts = {key: chosen[key] for key in ("folder", "prepare", "model")}
-    run = RunDirectory(output, parts, told(cfg))
+    run = RunDirectory(output, pictures(cfg), told(cfg))
     score(run, folder, settings(cfg.prepare), networks(cfg, channels=False))
     return [record(output, Path(cfg.paths.root), [chosen["model"]["_target_"].partition(".")[0]])]
 
@@ -77,45 +78,65 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
     model = run.model if cfg.judges == "run" else plain(cfg.model)
     cyclic = cfg.cyclic and "method" in run.config  # another program's pictures have no codes
     return Measuring(
-        judges=partial(_stack, cfg, model, channels=cyclic and model == run.model),
+        judges=partial(_stack, cfg, model, run.directory, channels=cyclic and model == run.model),
         names=judge_names(model),
-        stack=partial(_stack, cfg, run.model) if cyclic else None,
+        stack=partial(_stack, cfg, run.model, run.directory) if cyclic else None,
         own=judge_names(run.model),
         batch_size=cfg.batch_size,
-        independent=independent(cfg, judge_names(model)["identity"]) if cfg.independent else None,
+        independent=independent(cfg, run, judge_names(model)["identity"]) if cfg.independent else None,
+        views=views_of(run),
     )
 
 
-def independent(cfg: DictConfig, identity_judge: str) -> Independent:
-    """The independent judges whose files are there; networks are loaded when a picture is read."""
+def views_of(run: Record) -> Views:
+    """The views over which a run read ages; one where it knew of none. Raises AdfdError where they are no views."""
+    from adfd.models.views import ONE_VIEW, Views
+
+    told = run.config.get("views")
+    if told is None:
+        return ONE_VIEW
+    try:
+        return Views(bool(told["flip"]), int(told["shift"]), [float(zoom) for zoom in told["zooms"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdfdError(f"{run.directory}: views are not of the kind that a run writes, got {told!r:.80}") from error
+
+
+def independent(cfg: DictConfig, run: Record, identity_judge: str) -> Independent:
+    """The independent judges whose files are there; networks are loaded when a picture is read.
+
+    Unedited faces to compare with, for KID, are known of the mobile generator alone.
+    """
     from adfd.evaluation import calibration
     from adfd.evaluation.independent import Independent
     from adfd.evaluation.panel import missing
     from adfd.models import fetch
 
-    absent = (*missing(), *(() if fetch.ALEXNET.is_there() else ("LPIPS",)))
+    mobile = run.model["_target_"].endswith(".load_mobile") and "method" in run.config
+    wanted = {"LPIPS": fetch.ALEXNET} | ({"VGG-16": fetch.VGG16} if mobile else {})
+    absent = (*(judges := missing()), *(name for name, file in wanted.items() if not file.is_there()))
     known = calibration.shipped()
     return Independent(
-        panel=None if set(absent) - {"LPIPS"} else _panel,
+        panel=None if judges else _panel,
         lpips=None if "LPIPS" in absent else _lpips,
         calibration=known,
         batch_size=cfg.batch_size,
         missing=absent,
         in_loop_threshold=known.same_person_in_loop if identity_judge == "dlib face" else None,
+        vgg16=_vgg16 if mobile and "VGG-16" not in absent else None,
     )
 
 
 def natural_faces(cfg: DictConfig, jobs: Sequence[Job]) -> Job | None:
     """Unedited faces that the loop reads like the jobs' outputs; None where the panel or dlib read none of them."""
-    from adfd.evaluation import calibration
-    from adfd.evaluation.independent import natural_rows
+    from adfd.evaluation import calibration, natural
+    from adfd.evaluation.independent import FLAG_YEARS
     from adfd.evaluation.jobs import Job, estimates
 
     rows = [row for job in jobs for row in job.rows if row.get("panel_age") is not None]
     judges = next((job.judges for job in jobs), {})
     if not rows or not judges.get("age", "").startswith("dlib age"):
         return None
-    made = natural_rows(calibration.shipped(), rows)
+    made = natural.rows(natural.shipped(), calibration.shipped(), rows, FLAG_YEARS)
     bootstrap = settings(cfg.bootstrap)
     ages = sorted({row["target_age"] for row in made})
     return Job(
@@ -142,11 +163,26 @@ def _panel() -> Panel:
 
 
 @cache
+def _vgg16() -> VggFeatures:
+    from adfd.models.vgg16 import load_vgg16
+
+    return load_vgg16()
+
+
+@cache
 def _lpips() -> LpipsAlex:
     from adfd.models.lpips_alex import load_lpips
 
     return load_lpips()
 
 
-def _stack(cfg: DictConfig, model: dict[str, Any], channels: bool = True) -> Networks:
+def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = True) -> Networks:
+    """The stack of a run, whose files lie where the user said that they may; or the one that the user chose."""
+    from adfd.config.foreign_run import check_files
+    from adfd.config.schema import PACKAGE
+    from adfd.models.weights import cache_folder
+
+    if model != plain(cfg.model):
+        ours = (PACKAGE, cache_folder(), cfg.paths.root, cfg.paths.output_dir, cfg.paths.channels_dir, *cfg.trust)
+        check_files(model, run, [Path(place) for place in ours])
     return networks(OmegaConf.create({"model": model, "hardware": plain(cfg.hardware)}), channels)

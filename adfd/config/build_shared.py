@@ -26,8 +26,9 @@ if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
 
 log = logging.getLogger(__name__)
 
-VIEWS = ("logger", "paths", "sweep")
-"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs."""
+VIEWS = ("logger", "paths", "sweep", "paste")
+"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs, and
+whether outputs also go back into their photos."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -42,6 +43,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The part of a config that the results depend on. Raises AdfdError naming the first key without a value."""
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
+
+
+def pictures(cfg: DictConfig) -> dict[str, Any]:
+    """The same of an evaluation of another program's pictures."""
+    return {key: plain(cfg[key]) for key in ("folder", "prepare", "model")}
 
 
 def told(cfg: DictConfig) -> dict[str, Any]:
@@ -70,6 +76,8 @@ def settings(node: Any) -> Any:
             cause = cause.__cause__
         if cause is not None:
             raise cause from None
+        if str(error).startswith("Error locating target"):
+            raise AdfdError(f"{node['_target_']} is nothing that can be loaded ({error.__cause__!r:.200})") from error
         raise
 
 
@@ -111,4 +119,8 @@ def _asked(made: Networks, views: str) -> Networks:
 @cache
 def _networks(target: str, settings: str, made: Fabric) -> Networks:
     log.info("loading %s", target)
-    return made.to_device(get_method(target)(**json.loads(settings)))
+    try:
+        load = get_method(target)
+    except (ImportError, ValueError) as error:
+        raise AdfdError(f"model._target_ {target} is nothing that can be loaded ({type(error).__name__})") from error
+    return made.to_device(load(**json.loads(settings)))

@@ -136,6 +136,8 @@ Stylegan2Node = function_node("adfd.models.sam.load_stylegan2", BUILT, **STACK)
 class DataNode:
     kind: str = MISSING
     path: str | None = MISSING
+    recursive: bool = MISSING
+    pattern: str = MISSING
     seeds: list[int] = MISSING
     psi: float = MISSING
 
@@ -208,6 +210,7 @@ class AnalyzeConfig:
 class TableNode:
     columns: list[str] = MISSING
     natural: bool = MISSING
+    against: str | None = MISSING
     by_age: list[str] = MISSING
 
 
@@ -224,6 +227,7 @@ class EvaluateConfig:
 
     paths: PathsNode = MISSING
     model: Any = MISSING
+    views: ViewsNode = MISSING  # type: ignore[valid-type]
     prepare: PrepareSettingsNode = MISSING  # type: ignore[valid-type]
     hardware: HardwareNode = MISSING
     source: str = MISSING
@@ -272,6 +276,7 @@ class EditConfig(PrepareConfig):
     seed: int = MISSING
     reference_compat: bool = MISSING
     age_image: str = MISSING
+    paste: bool = MISSING
     photos_per_batch: int = MISSING
     render_batch_size: int = MISSING
 

@@ -16,9 +16,11 @@ from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import AdfdError
 
 SHIPPED = Path(str(files("adfd") / "data" / "panel-mobilestylegan-ffhq-1024.npz"))
@@ -26,9 +28,9 @@ FALSE_MATCH_RATE = 1e-3
 FEWEST = 5
 """Faces beyond either end of a curve."""
 N_KNOTS = 25
-ARRAYS = ("faceres_curve", "faceapi_curve", "natural_age", "natural_panel", "natural_female", "natural_male")
+CURVES = ("faceres_curve", "faceapi_curve")
 RESIDUALS = ("residual_faceres", "residual_faceapi", "residual_panel")
-NUMBERS = ("same_person", "same_person_in_loop", *RESIDUALS, "seed", "psi")
+NUMBERS = ("same_person", "same_person_in_loop", *RESIDUALS, "n_faces", "seed", "psi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +49,13 @@ class Calibration:
     """Standard deviation of a calibrated reading from the loop's, on faces left out of the fit, in years."""
     residual_faceapi: float
     residual_panel: float
-    natural_age: np.ndarray
-    """`[N]`: the loop's reading of unedited faces, in years."""
-    natural_panel: np.ndarray
-    """`[N]`: the panel's, calibrated."""
-    natural_female: np.ndarray
-    """`[N]`: probability of "female" by the loop's gender network."""
-    natural_male: np.ndarray
-    """`[N]`: probability of male, the mean of both independent judges."""
+    n_faces: int
+    """Faces of the fit."""
     seed: int
     psi: float
 
     def __post_init__(self) -> None:
-        for name in ("faceres_curve", "faceapi_curve"):
+        for name in CURVES:
             curve = getattr(self, name)
             if curve.ndim != 2 or curve.shape[1] != 2 or not (np.diff(curve, axis=0) > 0).all():
                 raise AdfdError(f"calibration: {name} must rise in both columns")
@@ -82,18 +78,14 @@ class Calibration:
     def load(cls, path: Path) -> Calibration:
         """Raises AdfdError where the file is missing or no calibration."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values = {name: file[name].astype(np.float64) for name in ARRAYS}
-                return cls(**values, **{name: file[name].item() for name in NUMBERS})
-        except (OSError, KeyError, ValueError) as error:
+            file = read_arrays(path)
+            values: dict[str, Any] = {name: file[name].astype(np.float64) for name in CURVES}
+            return cls(**values, **{name: file[name].item() for name in NUMBERS})
+        except (AdfdError, OSError, KeyError, ValueError) as error:
             raise AdfdError(f"{path} is no calibration ({error}); make one with: make calibration") from error
 
     def save(self, path: Path) -> None:
-        """Curves in full, faces in half precision."""
-        arrays = {
-            name: getattr(self, name).astype(np.float16 if name.startswith("natural") else np.float32)
-            for name in ARRAYS
-        }
+        arrays = {name: getattr(self, name).astype(np.float32) for name in CURVES}
         np.savez_compressed(path, allow_pickle=False, **arrays, **{n: np.array(getattr(self, n)) for n in NUMBERS})
 
 
@@ -114,7 +106,6 @@ def fit(bank: dict[str, np.ndarray]) -> Calibration:
         held_out[judge] = np.interp(reading[~half], curve[:, 0], curve[:, 1])
     panel = np.mean(list(held_out.values()), axis=0)
     curves = {judge: equated(reading, age) for judge, reading in readings.items()}
-    natural = np.mean([np.interp(readings[j], c[:, 0], c[:, 1]) for j, c in curves.items()], axis=0)
     descriptor = bank["faceres_descriptor"].astype(np.float64)
     descriptor /= np.linalg.norm(descriptor, axis=1, keepdims=True)
     embedding = bank["embedding"].astype(np.float64)
@@ -128,10 +119,7 @@ def fit(bank: dict[str, np.ndarray]) -> Calibration:
         residual_faceres=float(np.std(held_out["faceres"] - age[~half])),
         residual_faceapi=float(np.std(held_out["faceapi"] - age[~half])),
         residual_panel=float(np.std(panel - age[~half])),
-        natural_age=bank["age"].astype(np.float64),
-        natural_panel=natural,
-        natural_female=bank["p_female"].astype(np.float64),
-        natural_male=(bank["faceres_male"] + bank["faceapi_male"].mean(axis=1)) / 2,
+        n_faces=len(age),
         seed=int(bank["seed"]),
         psi=float(bank["psi"]),
     )
@@ -156,11 +144,13 @@ def threshold(similarity: np.ndarray) -> float:
     return float(np.quantile(similarity[np.triu_indices(len(similarity), 1)], 1 - FALSE_MATCH_RATE))
 
 
-def brackets(calibration: Calibration, edges: tuple[float, ...] = (0, 5, 15, 27, 40, 55, 65, 81)) -> list[str]:
+def brackets(
+    age: np.ndarray, panel: np.ndarray, edges: tuple[float, ...] = (0, 5, 15, 27, 40, 55, 65, 81)
+) -> list[str]:
     """The panel's deviation from the loop's reading, by that reading: a line for each bracket of years."""
-    gap, lines = calibration.natural_panel - calibration.natural_age, []
+    gap, lines = panel - age, []
     for low, high in pairwise(edges):
-        inside = gap[(calibration.natural_age >= low) & (calibration.natural_age < high)]
+        inside = gap[(age >= low) & (age < high)]
         if len(inside) > 1:
             lines.append(f"{low:g}-{high:g} years: {len(inside)} faces, {inside.mean():+.1f}, sd {inside.std():.1f}")
     return lines
@@ -171,12 +161,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print(__doc__)
         return 1
-    with np.load(arguments[0], allow_pickle=False) as file:
-        calibration = fit({name: file[name] for name in file.files})
+    bank = read_arrays(Path(arguments[0]))
+    calibration = fit(bank)
     calibration.save(Path(arguments[1]))
-    print(f"{len(calibration.natural_age)} faces")
     print("\n".join(f"{name} {getattr(calibration, name):.3f}" for name in NUMBERS))
-    print("\n".join(brackets(calibration)))
+    panel = calibration.panel(bank["faceres_age"], bank["faceapi_age"].mean(axis=1))
+    print("\n".join(brackets(bank["age_wide"], panel)))
     return 0
 
 

@@ -72,7 +72,7 @@ def score(run: RunDirectory, folder: Folder, settings: PrepareSettings, networks
         assert picture.output is not None
         if run.done(picture.photo, picture.target_age, picture.output):
             continue
-        crop, _ = next(crops(picture.file, settings))
+        crop, *_ = next(crops(picture.file, settings))
         if isinstance(crop, str):
             skipped[picture.file.name] = crop
             continue
@@ -138,7 +138,7 @@ class _Sources:
             if self.wanted:
                 log.warning("no source photo %s: identity is not measured on its pictures", photo)
             return None
-        crop, _ = next(crops(self.files[photo], self.settings))
+        crop, *_ = next(crops(self.files[photo], self.settings))
         if isinstance(crop, str):
             log.warning("source photo %s: %s; identity is not measured on its pictures", photo, crop)
             return None
@@ -169,4 +169,4 @@ def _read(networks: Networks, img: Tensor, source: Tensor | None) -> dict[str, f
     if source is not None:
         similarity = networks.id_similarity(networks.embed(pooled), networks.embed(source))
         row = {"source_age": networks.age(source).item(), "id_similarity_source": similarity.item()}
-    return row | {"age": networks.age(pooled).item(), "p_female": networks.gender(pooled).exp()[0, 0].item()}
+    return row | {"age": networks.read_age(pooled)[0].item(), "p_female": networks.gender(pooled).exp()[0, 0].item()}

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row
 from adfd.evaluation.calibration import Calibration
+from adfd.evaluation.kernel_distance import packed
 from adfd.evaluation.metrics import pairwise_distances
 from adfd.evaluation.panel import Panel
 from adfd.models.networks import Perceptual
+from adfd.models.vgg16 import VggFeatures
 
 JUDGES = ("faceres", "faceapi")
 PASS_YEARS = 5.0
@@ -39,17 +39,23 @@ class Independent:
     """Names of those that are not."""
     in_loop_threshold: float | None = None
     """Similarity of the stack's own identity judge that counts as one person; None where none is known."""
+    vgg16: Callable[[], VggFeatures] | None = None
+    """Features for KID; None where they are missing, or no unedited faces of the generator are known."""
 
     @property
     def names(self) -> dict[str, str]:
         """The judges' names, by role, for labels."""
         panel = "faceres and face-api (calibrated to dlib's years)" if self.panel else "missing (make install fetches)"
-        return {"panel": panel, "lpips": "LPIPS v0.1 AlexNet" if self.lpips else "missing (make install fetches it)"}
+        lpips = "LPIPS v0.1 AlexNet" if self.lpips else "missing (make install fetches it)"
+        kid = {"kid": "VGG-16 features at 128 px, not Inception's, to unedited faces"} if self.vgg16 else {}
+        kid |= {"kid": "missing (make install fetches it)"} if "VGG-16" in self.missing else {}
+        return {"panel": panel, "lpips": lpips} | kid
 
     @property
     def parts(self) -> list[str]:
         """What a measured line holds."""
-        return [*(["panel"] if self.panel else []), *(["lpips"] if self.lpips else [])]
+        there = {"panel": self.panel, "lpips": self.lpips, "vgg16": self.vgg16}
+        return [name for name, load in there.items() if load]
 
     @torch.no_grad()
     def read(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]:
@@ -72,13 +78,19 @@ class Independent:
             distances = pairwise_distances(self.lpips(), img, self.batch_size).tolist()
             for row, line in zip(rows, distances, strict=True):
                 row["lpips_to"] = line
+        if self.vgg16:
+            network = self.vgg16()
+            for row, features in zip(
+                rows, torch.cat([network(part) for part in img.split(self.batch_size)]), strict=True
+            ):
+                row["vgg16"] = packed(features)
         return rows
 
     def complete(self, group: Sequence[Row]) -> list[Row]:
         """The rows of one photo and age with calibrated ages, verdicts and diversity."""
         rows = [row | self._ages(row) for row in group]
         rows = [row | self._verdicts(row) for row in rows]
-        return [row | _diversity(i, rows) for i, row in enumerate(rows)]
+        return [row | diversity(i, rows) for i, row in enumerate(rows)]
 
     def _ages(self, row: Row) -> Row:
         columns: Row = {}
@@ -110,11 +122,12 @@ class Independent:
             columns["verified_in_loop"] = float(row["id_similarity_source"] >= self.in_loop_threshold)
         if "age_gap_signed" in columns and row.get("id_independent_anchor") is not None:
             same = row["id_independent_anchor"] >= self.calibration.same_person
+            columns["recognised"] = float(same)
             columns["passes"] = float(same and abs(columns["age_gap_signed"]) <= PASS_YEARS)
         return columns
 
 
-def _diversity(i: int, rows: Sequence[Row]) -> Row:
+def diversity(i: int, rows: Sequence[Row]) -> Row:
     """LPIPS to the other outputs; and to those that pass too, where this one does."""
     distances = rows[i].get("lpips_to")
     if not distances or len(distances) != len(rows):
@@ -128,35 +141,3 @@ def _diversity(i: int, rows: Sequence[Row]) -> Row:
         if rows[i]["passes"] and passing:
             columns["lpips_matched"] = sum(distances[j] for j in passing) / len(passing)
     return columns
-
-
-def natural_rows(calibration: Calibration, rows: Sequence[Row], pairs: int = 20, seed: int = 0) -> list[Row]:
-    """Unedited faces in the place of outputs: for each, pairs that the loop reads within a year of it.
-
-    One of a pair stands for the output, the other for its anchor. Raises AdfdError where no age was read.
-    """
-    ages = [(row["target_age"], row["age"]) for row in rows if row.get("age") is not None]
-    if not ages:
-        raise AdfdError("natural faces need outputs whose age was read")
-    generator, made = np.random.default_rng(seed), list[Row]()
-    for k, (target_age, age) in enumerate(ages):
-        near = np.flatnonzero(np.abs(calibration.natural_age - age) <= 1)
-        for number in range(pairs if len(near) > 1 else 0):
-            i, j = generator.choice(near, 2, replace=False)
-            panel = calibration.natural_panel
-            made.append(
-                {
-                    "photo": f"natural {k}",
-                    "target_age": target_age,
-                    "output": number,
-                    "status": "ok",
-                    "reason": "",
-                    "age": float(calibration.natural_age[i]),
-                    "anchor_age": float(calibration.natural_age[j]),
-                    "panel_age": float(panel[i]),
-                    "panel_age_anchor": float(panel[j]),
-                    "age_gap_signed": float(panel[i] - panel[j]),
-                    "judges_disagree": float(abs(panel[i] - calibration.natural_age[i]) > FLAG_YEARS),
-                }
-            )
-    return made

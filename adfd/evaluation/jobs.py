@@ -11,36 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, atomic, finite, read_rows
 from adfd.evaluation.bootstrap import Bootstrap
-from adfd.evaluation.metrics import QUANTITIES, Quantity
+from adfd.evaluation.estimates import Estimate, estimates
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.runs.directory import CONFIG, row_key
 
 SCHEMA_VERSION = 1
 """Of metrics.json and aggregate.json: raise it when a key changes its meaning."""
-LOSS_TERMS = {"age": "aging", "identity": "id", "gender": "gender", "diversity": "perceptual"}
+LOSS_TERMS = {"age": "aging", "identity": "id", "gender": "gender", "diversity": "perceptual", "lpips": "perceptual"}
 """The loss term through which each judge steers a refinement."""
 NOT_STEERING = "not in the loss"
 ROW = ("photo", "target_age", "output", "status", "reason", "image")
 """What every row of a run holds."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Mean over photos, standard deviation over outputs, and a bootstrap confidence interval over photos.
-
-    What is unknown is NaN: the interval of a single photo, the deviation of a single output, both of a count.
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-    n_photos: int
-    n_outputs: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,8 @@ class Job:
     by_age: dict[float, dict[str, Estimate]]
     """The same by target age, in years."""
     judges: dict[str, str]
-    """Who measured: "panel", "lpips", "age", "identity", "gender", "diversity" -> name, and whether in the loss."""
+    """Who measured, by role ("panel", "lpips", "kid", "age", "identity", "gender", "diversity"): name, and whether it
+    steered."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +106,7 @@ def steering(judge: str, config: dict[str, Any]) -> str:
     """How a judge of the run's own stack steered its outputs: in the loss, in the search of an age, in both, or not."""
     method = config.get("method", {})
     refined = (method.get("refinement") or {}).get("max_steps", 0) > 0
-    in_loss = refined and (method.get("loss") or {}).get(LOSS_TERMS[judge], 0) > 0
+    in_loss = refined and judge in LOSS_TERMS and (method.get("loss") or {}).get(LOSS_TERMS[judge], 0) > 0
     in_search = judge == "age" and ("search" in method or method.get("anchor") == "guided")
     names = [name for name, steers in {"loss": in_loss, "search": in_search}.items() if steers]
     return f"in the {' and the '.join(names)}" if names else NOT_STEERING
@@ -156,6 +141,7 @@ def check_row(row: Row, file: Path) -> None:
         "status": str,
         "reason": str,
         "image": str | None,
+        "file": str | None,
         **dict.fromkeys(numbers, int | float | None),
     }.items():
         if (key not in row and key in ROW) or not isinstance(row.get(key), kind if key in row else object):
@@ -198,7 +184,8 @@ def make_job(
     labels = dict(judges)
     for judge, name in judges.items() if "method" in record.config else ():  # else none knows
         if not name.startswith("missing"):
-            labels[judge] += ", " + (steering(judge, record.config) if own.get(judge) == name else NOT_STEERING)
+            ours = own.get(judge) == name or (judge == "lpips" and own.get("diversity") == "lpips")
+            labels[judge] += ", " + (steering(judge, record.config) if ours else NOT_STEERING)
     return Job(
         directory=record.directory,
         name=record.directory.name,
@@ -213,27 +200,6 @@ def make_job(
         by_age={age: estimates([row for row in rows if row["target_age"] == age], bootstrap) for age in ages},
         judges=labels,
     )
-
-
-def estimates(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """The estimates of all quantities that these rows hold values of, by name."""
-    made = {name: estimate(quantity, rows, bootstrap) for name, quantity in QUANTITIES.items()}
-    return {name: value for name, value in made.items() if value is not None}
-
-
-def estimate(quantity: Quantity, rows: Sequence[Row], bootstrap: Bootstrap) -> Estimate | None:
-    """One quantity of the outputs that were made (failures: of all that were asked for); None where none tells it."""
-    asked = [row for row in rows if row["status"] == "ok" or "failed" in quantity.reads]
-    told = [row for row in asked if all(row.get(column) is not None for column in quantity.reads)]
-    if not told:
-        return None
-    names = sorted({row["photo"] for row in told})
-    metric = quantity.metric()
-    photo = torch.tensor([names.index(row["photo"]) for row in told])
-    columns = torch.tensor([[float(row[column]) for row in told] for column in quantity.reads], dtype=torch.double)
-    metric.update(photo, *columns)
-    low, high = metric.interval(bootstrap)
-    return Estimate(metric.compute().item(), metric.spread(), low, high, len(names), len(told))
 
 
 def label(job: Job, jobs: Sequence[Job]) -> str:

@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from adfd.basics.arrays import read_arrays
+from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, append_line, end_line, read_rows
 from adfd.basics.pooling import pool
 from adfd.evaluation.independent import Independent
@@ -25,6 +26,7 @@ from adfd.evaluation.metrics import distances_to_others, sharpness
 from adfd.faces.photos import as_img
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
+from adfd.models.views import ONE_VIEW, Views
 from adfd.runs.directory import row_key
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ class Measuring:
     """Pictures that a network takes at once."""
     independent: Independent | None = None
     """Judges that no stack knows; None where they are not asked."""
+    views: Views = ONE_VIEW
+    """Those over which the run read its outputs' ages, and over which they are read here."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -129,7 +133,8 @@ class Measuring:
         """Rows with what follows from the independent judges' readings."""
         assert self.independent is not None
         judged = {row_key(row): row for group in groups(rows) for row in self.independent.complete(group)}
-        return [judged.get(row_key(row), row) for row in rows]
+        made = [judged.get(row_key(row), row) for row in rows]
+        return [row | {"diversity": row["lpips"]} if self._is_lpips and "lpips" in row else row for row in made]
 
     def _known(self, directory: Path) -> dict[tuple, Row]:
         known = dict[tuple, Row]()
@@ -170,19 +175,29 @@ class Measuring:
         if "p_female" in unread:
             columns["p_female"] = self._each(judges.gender, img).exp()[:, 0]
         if "age" in unread:
-            columns |= {f"{role}_age": judges.age(reference) for role, reference in references.items()}
-            columns["age"] = self._each(judges.age, img)
+            columns |= {f"{role}_age": self._age(judges, role, reference) for role, reference in references.items()}
+            columns["age"] = self._age(judges, "", img)
         if "id_similarity_source" in unread:
             embedding = self._each(judges.embed, img)
             for role, reference in references.items():
                 columns[f"id_similarity_{role}"] = judges.id_similarity(embedding, judges.embed(reference))
-        if len(group) > 1:
+        if len(group) > 1 and not self._is_lpips:
             columns["diversity"] = distances_to_others(judges.perceptual, img, self.batch_size)
         if stack and "source" in references:
             columns |= self._cyclic(directory, group, img, references["source"], judges, stack)
         values = {name: column.expand(len(group)).tolist() for name, column in columns.items()}
         cyclic = {"id_similarity_cyclic": None} if stack else {}  # tried, where it could not be had
         return [cyclic | {name: column[i] for name, column in values.items()} for i in range(len(group))]
+
+    def _age(self, judges: Networks, role: str, img: Tensor) -> Tensor:
+        """Ages `[N]` as a run reads them: sources once, as they were taken, what it made over its views."""
+        return (ONE_VIEW if role == "source" else self.views).read(judges.age, img)[0]
+
+    @property
+    def _is_lpips(self) -> bool:
+        """Whether the stack's distance is the LPIPS that the independent judges measure anyway."""
+        independent = self.independent is not None and self.independent.lpips is not None
+        return independent and self.names["diversity"] == "lpips"
 
     def _each(self, network: Callable[[Tensor], Tensor], img: Tensor) -> Tensor:
         return torch.cat([network(part) for part in img.split(self.batch_size)])
@@ -195,11 +210,19 @@ class Measuring:
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
             return {}
-        s = torch.stack([torch.from_numpy(np.load(path, allow_pickle=False)["s"]) for path in codes]).to(stack.device)
+        s = torch.stack([_code(path) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)
         back = self._each(judges.embed, stack.render(s, self.batch_size))
         return {"id_similarity_cyclic": judges.id_similarity(back, judges.embed(source))}
+
+
+def _code(path: Path) -> Tensor:
+    """A code `[C]` of a run. Raises ValueError where its file is damaged."""
+    try:
+        return torch.from_numpy(read_arrays(path)["s"])
+    except AdfdError as error:
+        raise ValueError(str(error)) from error
 
 
 def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_age: Tensor, batch_size: int) -> Tensor:
@@ -242,6 +265,6 @@ def read_pictures(paths: Sequence[Path], device: torch.device) -> Tensor:
     """Pictures as pooled images `[N, 3, 256, 256]`, where larger than that."""
     images = []
     for path in paths:
-        with Image.open(path) as file:
+        with Image.open(path, formats=("PNG",)) as file:  # what a run writes
             images.append(pool(as_img(file.convert("RGB"))))
     return torch.cat(images).to(device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
-from skimage.transform import AffineTransform, estimate_transform, warp
+from skimage.transform import AffineTransform, SimilarityTransform, estimate_transform, warp
 
 from adfd.basics.errors import AdfdError
 from adfd.models import weights
@@ -55,12 +55,8 @@ def _predictor() -> Any:
     return dlib.shape_predictor(str(weights.LANDMARKS.locate()))
 
 
-def find_faces(image: Image.Image) -> list[Face]:
-    """Faces of an RGB picture, largest first; empty where there is none.
-
-    The picture is searched at 1280 px, and at twice that where nothing turns up. Doubtful finds count only where there
-    is no other, and then only the surest. Raises AdfdError where the landmark file is missing.
-    """
+def _search(image: Image.Image) -> tuple[np.ndarray, Any, Any]:
+    """The pixels that the detector saw, and the boxes and confidences of what it found there."""
     scale = DETECTION_SIZE / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2))
@@ -68,6 +64,22 @@ def find_faces(image: Image.Image) -> list[Face]:
         boxes, confidences, _ = _detector().run(pixels, n_upsamplings, 0.0)
         if boxes:
             break
+    return pixels, boxes, confidences
+
+
+def has_face(image: Image.Image) -> bool:
+    """Whether the detector finds a face in an RGB picture; it needs no file of weights."""
+    return bool(_search(image)[1])
+
+
+def find_faces(image: Image.Image) -> list[Face]:
+    """Faces of an RGB picture, largest first; empty where there is none.
+
+    The picture is searched at 1280 px, and at twice that where nothing turns up. Doubtful finds count only where there
+    is no other, and then only the surest. Raises AdfdError where the landmark file is missing.
+    """
+    scale = DETECTION_SIZE / max(image.size)
+    pixels, boxes, confidences = _search(image)
     faces = []
     for box, confidence in zip(boxes, confidences, strict=True):
         points = [(point.x, point.y) for point in _predictor()(pixels, box).parts()]
@@ -94,17 +106,21 @@ def rescale(points: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return (points + 0.5) * scale - 0.5
 
 
+def crop_transform(landmarks: np.ndarray, size: int) -> SimilarityTransform:
+    """The map from px of a photo to px of the crop of `size` px a side. Raises AdfdError where landmarks coincide."""
+    to_crop = estimate_transform("similarity", landmarks, rescale(TEMPLATE, size / TEMPLATE_SIZE))
+    if not to_crop or not np.isfinite(to_crop.params).all():  # how it failed depends on scikit-image's version
+        raise AdfdError("the landmarks of the face coincide")
+    return to_crop
+
+
 def align(image: Image.Image, landmarks: np.ndarray, size: int = 1024) -> Image.Image:
     """Crop of `size` px a side in which `landmarks` `[5, 2]` (px of `image`) come closest to the template.
 
     Turned, scaled and shifted, never sheared. Where the crop leaves the photo, the photo is mirrored and blurred.
     Raises AdfdError where the landmarks coincide.
     """
-    template = rescale(TEMPLATE, size / TEMPLATE_SIZE)
-    to_crop = estimate_transform("similarity", landmarks, template)
-    if not to_crop or not np.isfinite(to_crop.params).all():  # how it failed depends on scikit-image's version
-        raise AdfdError("the landmarks of the face coincide")
-
+    to_crop = crop_transform(landmarks, size)
     # Only the part of the photo under the crop, no larger than needed: what remains is close to a rotation.
     # The margin, in pixels of either, feeds the interpolation at the crop's edges.
     corners = to_crop.inverse(np.array([(x, y) for x in (-MARGIN, size + MARGIN) for y in (-MARGIN, size + MARGIN)]))

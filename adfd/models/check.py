@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from adfd.basics.errors import AdfdError
-from adfd.models import sam
+from adfd.models import fetch, lpips_alex, sam
 from adfd.models.checkpoints import Checkpoint
 
-STACKS = {"sam": (sam.SAM, sam.ARCFACE, sam.DEX, sam.ALEXNET), "stylegan2": (sam.STYLEGAN2,)}
+STACKS = {"sam": (sam.SAM, sam.ARCFACE, sam.DEX), "stylegan2": (sam.STYLEGAN2,)}
 READERS: dict[Checkpoint, Callable[[Path], Any]] = {
     sam.SAM: sam.read_sam,
     sam.ARCFACE: sam.read_arcface,
     sam.DEX: sam.read_dex,
-    sam.ALEXNET: sam.read_alexnet,
+    sam.ALEXNET: lpips_alex.read_alexnet,
     sam.STYLEGAN2: sam.read_stylegan2,
 }
 FOLDER = Path(__file__).resolve().parents[2] / "pretrained_models"
@@ -36,15 +36,14 @@ def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
     model, folder = settings.pop("model", "sam"), Path(settings.pop("folder", FOLDER))
     if model not in STACKS:
         raise AdfdError(f"model must be one of {', '.join(STACKS)}, got {model}; the others come inside pip packages")
-    keys = [checkpoint.key for checkpoint in STACKS[model]]
+    stack = (*STACKS[model], sam.ALEXNET)
+    keys = [checkpoint.key for checkpoint in stack]
     for key in settings:
         if key.removeprefix("model.") not in keys:
             raise AdfdError(f"there is no setting {key}; there are model, folder, {', '.join(keys)}")
     given = {key.removeprefix("model."): Path(value) for key, value in settings.items()}
-    defaults = {checkpoint: folder / checkpoint.file for checkpoint in STACKS[model]}
-    if sam.ALEXNET in defaults:
-        defaults[sam.ALEXNET] = sam.alexnet_path(None, given.get("sam", defaults[sam.SAM]).parent)
-    return {checkpoint: given.get(checkpoint.key, path) for checkpoint, path in defaults.items()}
+    named = [checkpoint for checkpoint in stack if checkpoint != sam.ALEXNET or sam.ALEXNET.key in given]
+    return {checkpoint: given.get(checkpoint.key, folder / checkpoint.file) for checkpoint in named}
 
 
 def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:
@@ -57,6 +56,15 @@ def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:
     except AdfdError as error:
         return size, str(error).removeprefix(f"{path} ")
     return size, "ok"
+
+
+def fetched(file: fetch.FetchedFile) -> str:
+    """ "ok", or what is wrong with a file of the cache folder."""
+    try:
+        file.locate()
+    except AdfdError as error:
+        return str(error).removeprefix(f"{file.path} ")
+    return "ok"
 
 
 def main(arguments: list[str]) -> int:
@@ -77,6 +85,8 @@ def main(arguments: list[str]) -> int:
         size, state = verdict(checkpoint, path)
         states.append(state)
         table.add_row(checkpoint.key, str(path), size, state, style=None if state == "ok" else "red")
+    if sam.ALEXNET not in paths:
+        table.add_row("lpips", str(fetch.ALEXNET.path), "", fetched(fetch.ALEXNET))  # model.perceptual does without
     Console().print(table)
     return int(any(state != "ok" for state in states))
 

@@ -10,13 +10,15 @@ def judge_names(model: dict[str, Any]) -> dict[str, str]:
 
     Judges of one name read one picture alike, whichever stack they come with.
     """
+    diversity = model.get("perceptual", "face_features")
     stack = model["_target_"].rpartition("load_")[2]
     if stack == "tiny":
-        return dict.fromkeys(("age", "identity", "gender"), "random") | {"diversity": "random face_features"}
+        random = "" if diversity == "lpips" else "random "
+        return dict.fromkeys(("age", "identity", "gender"), "random") | {"diversity": f"{random}{diversity}"}
     published = stack == "sam" or model.get("judges") == "sam"
     return {
         "age": "DEX" if published else "dlib age",
         "identity": "ArcFace" if published else "dlib face",
         "gender": "dlib gender",
-        "diversity": model.get("perceptual", "face_features"),
+        "diversity": diversity,
     }

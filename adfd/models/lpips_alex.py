@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -56,3 +57,16 @@ def load_lpips() -> LpipsAlex:
         trunk[f"{ours}.bias"] = arrays[f"AlexNet_0/Conv_{i}/bias"]
     checkpoints.fill(judge.lpips.net, trunk, path)
     return judge.requires_grad_(False).eval()
+
+
+def read_alexnet(path: Path) -> LpipsAlex:
+    """LPIPS on the convolutions of a torchvision AlexNet's file; its classifier is left alone."""
+    judge = LpipsAlex()
+    state = checkpoints.entry(checkpoints.read(path), None, path)
+    convolutions = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    for index, ours in SLICES.items():
+        for kind in ("weight", "bias"):
+            if f"features.{index}.{kind}" in convolutions:
+                convolutions[f"{ours}.{kind}"] = convolutions.pop(f"features.{index}.{kind}")
+    checkpoints.fill(judge.lpips.net, convolutions, path)
+    return judge

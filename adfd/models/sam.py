@@ -1,6 +1,7 @@
-"""`model=sam`: the paper's stack. StyleGAN2, SAM's encoders, DEX, ArcFace and LPIPS from files that the user downloads.
+"""`model=sam`: the paper's stack. StyleGAN2, SAM's encoders, DEX and ArcFace from files that the user downloads, LPIPS
+from what `python -m adfd.models.fetch` keeps.
 
-The renames between the files' keys and ours are all here: `_` for the dash of DEX's file, and AlexNet's slices.
+The renames between the files' keys and ours are all here: `_` for the dash of DEX's file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from adfd.models.age_path import LatentAgePath
 from adfd.models.arcface import ArcFace
 from adfd.models.checkpoints import Checkpoint
 from adfd.models.dex import VGG16, Dex
-from adfd.models.lpips_alex import SLICES, LpipsAlex
-from adfd.models.networks import Networks, Perceptual
+from adfd.models.networks import Networks
+from adfd.models.perceptual import check_perceptual, load_perceptual
 from adfd.models.psp import SamTransformer
 from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.stylespace.layout import STYLEGAN2_CHANNELS
@@ -40,12 +41,7 @@ ARCFACE = Checkpoint(
 )
 DEX = Checkpoint("dex", "dex_age_classifier.pth", "DEX of Rothe et al. as VGG-16, the judge of age", "540 MB", README)
 ALEXNET = Checkpoint(
-    "alexnet",
-    "alexnet-owt-7be5be79.pth",
-    "AlexNet's ImageNet weights for LPIPS",
-    "244 MB",
-    "torchvision: python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\"; "
-    "model.perceptual=face_features does without",
+    "alexnet", "alexnet-owt-7be5be79.pth", "AlexNet's ImageNet weights for LPIPS", "244 MB", "torchvision's alexnet"
 )
 STYLEGAN2 = Checkpoint(
     "generator",
@@ -55,7 +51,6 @@ STYLEGAN2 = Checkpoint(
     "the README of github.com/eladrich/pixel2style2pixel",
 )
 JUDGES = ("dlib", "sam")
-PERCEPTUALS = ("lpips", "face_features")
 STARTS = ("checkpoint", "encoded", "average")
 START_OPTIONS = {"start_from_latent_avg": "average", "start_from_encoded_w_plus": "encoded"}
 """Options in SAM's file that say what its encoder's offset is added to; the first that is true counts."""
@@ -90,27 +85,27 @@ def load_sam(
 ) -> Networks:
     """The paper's stack from its files, which are read strictly and mapped into memory.
 
-    `alexnet=None` takes AlexNet's file from torchvision's cache or beside SAM's. `perceptual` is "lpips", or
-    "face_features": the embedded stack's distance, which needs no file and is reported under that name. `start` is what
-    SAM's offset is added to: "checkpoint", as the options in SAM's file say, or "encoded" or "average"
-    (`SamTransformer`). `channels` is a file made by `adfd.analyze`; without one all but diversify works. Raises
-    AdfdError naming all missing files at once, or the file that is wrong and why.
+    `perceptual` is "lpips", or "face_features": dlib's distance, reported under that name. `alexnet` is a torchvision
+    file of AlexNet for LPIPS to stand on in place of the fetched one. `start` is what SAM's offset is added to:
+    "checkpoint", as the options in SAM's file say, or "encoded" or "average" (`SamTransformer`). `channels` is a file
+    made by `adfd.analyze`; without one all but diversify works. Raises AdfdError naming all missing files at once, or
+    the file that is wrong and why.
     """
     if start not in STARTS:
         raise AdfdError(f"model.start must be one of {', '.join(STARTS)}, got {start}")
-    if perceptual not in PERCEPTUALS:
-        raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
+    check_perceptual(perceptual)
     paths = {SAM: Path(sam), ARCFACE: Path(arcface), DEX: Path(dex)}
-    if perceptual == "lpips":
-        paths[ALEXNET] = alexnet_path(alexnet, paths[SAM].parent)
+    if alexnet:
+        paths[ALEXNET] = Path(alexnet)
     checkpoints.find(paths)
+    distance = load_perceptual(perceptual, alexnet=alexnet)
     generator, transformer = read_sam(paths[SAM], architecture, start)
     networks = Networks(
         generator=generator,
         age=read_dex(paths[DEX], architecture),
         identity=read_arcface(paths[ARCFACE], architecture),
         gender=dlib_judges.load_gender(),
-        perceptual=load_perceptual(paths.get(ALEXNET)),
+        perceptual=distance,
         transformer=transformer,
         channels=Channels.load(Path(channels), generator.name) if channels else None,
     )
@@ -135,16 +130,16 @@ def load_stylegan2(
     """
     if judges not in JUDGES:
         raise AdfdError(f"model.judges must be one of {', '.join(JUDGES)}, got {judges}")
-    if perceptual not in PERCEPTUALS:
-        raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
+    check_perceptual(perceptual)
     paths = {STYLEGAN2: Path(generator)}
     if judges == "sam":
         if not (arcface and dex):
             raise AdfdError("model.judges=sam needs model.arcface and model.dex")
         paths |= {ARCFACE: Path(arcface), DEX: Path(dex)}
-    if perceptual == "lpips":
-        paths[ALEXNET] = alexnet_path(alexnet, paths[STYLEGAN2].parent)
+    if alexnet:
+        paths[ALEXNET] = Path(alexnet)
     checkpoints.find(paths)
+    distance = load_perceptual(perceptual, alexnet=alexnet)
     made = read_stylegan2(paths[STYLEGAN2], architecture)
     statistics = Channels.load(Path(channels), made.name) if channels else None
     networks = Networks(
@@ -152,24 +147,11 @@ def load_stylegan2(
         age=read_dex(paths[DEX], architecture) if judges == "sam" else dlib_judges.load_age(),
         identity=read_arcface(paths[ARCFACE], architecture) if judges == "sam" else dlib_judges.load_identity(),
         gender=dlib_judges.load_gender(),
-        perceptual=load_perceptual(paths.get(ALEXNET)),
+        perceptual=distance,
         transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
         channels=statistics,
     )
     return networks.to(device)
-
-
-def alexnet_path(alexnet: Path | str | None, folder: Path) -> Path:
-    """The given path, or torchvision's file in the folder of the other weights, or in torchvision's cache."""
-    if alexnet:
-        return Path(alexnet)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET.file
-    return cached if cached.is_file() else folder / ALEXNET.file
-
-
-def load_perceptual(alexnet: Path | None) -> Perceptual:
-    """LPIPS with AlexNet's weights from a file; without one the face features of the embedded stack."""
-    return read_alexnet(alexnet) if alexnet else dlib_judges.FacePerceptual(dlib_judges.load_identity())
 
 
 def read_sam(
@@ -234,19 +216,6 @@ def read_dex(path: Path, architecture: Architecture = FFHQ) -> Dex:
         judge = Dex(architecture.dex, architecture.dex_hidden)
     state = checkpoints.entry(checkpoints.read(path), "state_dict", path)
     return _filled(judge, {key.replace("-", "_"): value for key, value in state.items()}, path)
-
-
-def read_alexnet(path: Path) -> LpipsAlex:
-    """LPIPS on the convolutions of a torchvision AlexNet; its classifier is left alone."""
-    judge = LpipsAlex()
-    state = checkpoints.entry(checkpoints.read(path), None, path)
-    convolutions = {key: value for key, value in state.items() if not key.startswith("classifier.")}
-    for index, ours in SLICES.items():
-        for kind in ("weight", "bias"):
-            if f"features.{index}.{kind}" in convolutions:
-                convolutions[f"{ours}.{kind}"] = convolutions.pop(f"features.{index}.{kind}")
-    checkpoints.fill(judge.lpips.net, convolutions, path)
-    return judge
 
 
 def _filled(network: nn.Module, state: dict[str, Any], path: Path) -> Any:

@@ -9,16 +9,22 @@ import torch
 from torch import nn
 
 from adfd.models.age_path import LatentAgePath
-from adfd.models.dlib_judges import DlibAge, DlibGender, DlibIdentity, FacePerceptual
+from adfd.models.dlib_judges import DlibAge, DlibGender, DlibIdentity
 from adfd.models.dlib_resnet import DlibResNet, GenderNet
 from adfd.models.mobilestylegan import MobileStyleGAN
 from adfd.models.networks import Networks
+from adfd.models.perceptual import load_perceptual
 from adfd.stylespace.statistics import Channels
 
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "tiny-0.npz"))
 
 
-def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0, low_pass: bool = True) -> Networks:
+def load_tiny(
+    channels: Path | str | None = SHIPPED_CHANNELS,
+    seed: int = 0,
+    low_pass: bool = True,
+    perceptual: str = "face_features",
+) -> Networks:
     """A 32 px generator with random judges on the CPU; the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -36,7 +42,7 @@ def load_tiny(channels: Path | str | None = SHIPPED_CHANNELS, seed: int = 0, low
         age=age,
         identity=identity,
         gender=gender,
-        perceptual=FacePerceptual(identity),
+        perceptual=load_perceptual(perceptual, identity),
         transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
         channels=statistics,
         low_pass=low_pass,

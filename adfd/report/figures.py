@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adfd.evaluation.jobs import Estimate, Job, differing_keys, is_ours, job_settings, label
-from adfd.evaluation.metrics import QUANTITIES
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.report.figure_style import COLOURS, GREY, STYLE
-from adfd.runs.sheets import Tile, render_sheet, stack_sheets
+from adfd.runs.sheets import Tile, independent, mark, render_sheet, stack_sheets
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GRID = STYLE | {"axes.grid": True}
@@ -216,7 +216,7 @@ def _first_output(job: Job, name: str, photo: str, target_age: float) -> list[Ti
     row = min(rows, key=lambda row: row["output"])
     readings = {"reads": (row["age"], ".1f"), "identity": (row["id_similarity_source"], ".2f")}
     detail = ", ".join(f"{name} {value:{form}}" for name, (value, form) in readings.items() if value is not None)
-    return [Tile(job.directory / row["image"], shorten(name), detail)]
+    return [Tile(job.directory / row["image"], shorten(name), detail, mark(row), independent(row))]
 
 
 def shorten(text: str, most: int = 30) -> str:

@@ -6,13 +6,16 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adfd.basics.files import atomic, one_line
+from adfd.basics.files import cell as text_cell
+from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.jobs import Estimate, Job, label
-from adfd.evaluation.metrics import QUANTITIES, Quantity
+from adfd.evaluation.paired import differences
+from adfd.evaluation.quantities import QUANTITIES, Quantity
 
 LATEX = str.maketrans(
     {
@@ -61,6 +64,24 @@ class Column:
         return {row for row, value in shown.items() if value == best}
 
 
+class Difference(Column):
+    """Differences of every job to one of them: with their sign, and bold where the interval leaves 0 out."""
+
+    def text(self, row: int) -> str:
+        value = self.values[row]
+        return "" if value is None else f"{value.mean:+.{self.quantity.digits}f}"
+
+    def interval(self, row: int) -> str:
+        value, digits = self.values[row], self.quantity.digits
+        if value is None or math.isnan(value.low):
+            return ""
+        return f"[{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
+
+    def best(self) -> set[int]:
+        values = enumerate(self.values)
+        return {row for row, value in values if value is not None and (value.low > 0 or value.high < 0)}
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of jobs; `notes` name the judges."""
@@ -80,6 +101,22 @@ def by_target_age(jobs: Sequence[Job], quantities: Sequence[str]) -> Table:
     """For each of these quantities a column per target age."""
     columns = [_column(name, jobs, age) for name in quantities for age in target_ages(jobs)]
     return _table(jobs, columns)
+
+
+def paired(jobs: Sequence[Job], other: Job, quantities: Sequence[str], bootstrap: Bootstrap) -> Table:
+    """Every job but `other` minus `other`, photo by photo."""
+    rows = [job for job in jobs if job is not other]
+    made = [differences(job, other, bootstrap) for job in rows]
+    columns = []
+    for name in quantities:
+        plain = _column(name, jobs, None)
+        values = tuple(estimates.get(name) for estimates in made)
+        columns.append(Difference(plain.key, plain.quantity, plain.title, values))
+    table = _table(jobs, columns)
+    name = one_line(label(other, jobs))
+    told = f"differences to {name} on the photos and ages of both, with intervals over photos; bold where 0 is outside"
+    labels = tuple(text for text, job in zip(table.labels, jobs, strict=True) if job is not other)
+    return Table(tuple(f"{text} minus {name}" for text in labels), table.columns, (told, *table.notes))
 
 
 def target_ages(jobs: Sequence[Job]) -> list[float]:
@@ -105,12 +142,19 @@ def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
     roles = dict.fromkeys(judge for column in shown for judge in column.quantity.judges)
     roles |= dict.fromkeys(role for job in jobs for role, name in job.judges.items() if name.startswith("missing"))
     labels, notes = (label(job, jobs) for job in jobs), (_note(role, jobs) for role in roles)
-    return Table(tuple(map(one_line, labels)), shown, tuple(map(one_line, notes)))
+    return Table(tuple(map(one_line, labels)), shown, (*map(one_line, notes), *map(one_line, _short(jobs))))
+
+
+def _short(jobs: Sequence[Job]) -> Iterator[str]:
+    """A note for each job of outputs whose search ended short of the target age."""
+    for job in jobs:
+        if short := sum(row.get("reached") is False for row in job.rows):
+            yield f"{label(job, jobs)}: {short} of {len(job.rows)} outputs ended short of the target age"
 
 
 def _note(role: str, jobs: Sequence[Job]) -> str:
     """The footnote of a role: its judges, and of how many of the jobs each is where they differ."""
-    counts = Counter(job.judges[role] for job in jobs)
+    counts = Counter(job.judges[role] for job in jobs if role in job.judges)
     if len(counts) == 1:
         return f"{role}: {next(iter(counts))}"
     alike = len({text.partition(", ")[0] for text in counts}) == 1
@@ -177,13 +221,8 @@ def as_csv(table: Table, jobs: Sequence[Job]) -> str:
             values = [getattr(column.values[row], part, math.nan) for part in parts]
             cells += ["" if math.isnan(value) else value for value in values]
         told = (name, str(job.directory), " ".join(job.overrides), job.status)
-        writer.writerow([*map(_no_formula, told), *cells])
+        writer.writerow([*map(text_cell, told), *cells])
     return text.getvalue()
-
-
-def _no_formula(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def write(table: Table, jobs: Sequence[Job], stem: Path) -> None:

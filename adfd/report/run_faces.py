@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adfd.basics.files import Row
 from adfd.evaluation.jobs import Job
-from adfd.evaluation.metrics import QUANTITIES
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.report.job_names import distinct
-from adfd.report.run_view import UNKNOWN, Face, Group, Output, Picture, Reference, number
+from adfd.report.run_view import FLAGS, UNKNOWN, Face, Group, Output, Picture, Reference, number
 
 
 def finished(jobs: Sequence[Job]) -> list[Output]:
@@ -79,8 +80,19 @@ def references(outputs: Sequence[Output], names: Sequence[str], pictures: Mappin
         for theirs in whose.values():
             jobs = list(dict.fromkeys(names[output.number] for output in theirs)) if len(whose) > 1 else []
             shown, age = pictures[getattr(theirs[0], kind)], theirs[0].row[f"{kind}_age"]
-            found.append(Reference(kind, shown, number(age, 1), jobs))
+            panel = theirs[0].row.get(f"panel_age_{kind}")
+            found.append(Reference(kind, shown, number(age, 1), "" if panel is None else number(panel, 1), jobs))
     return found
+
+
+def flags(row: Row) -> list[str]:
+    """The flags that are up on an output."""
+    up = {
+        "not-reached": row.get("reached") is False,
+        "disagreement": bool(row.get("judges_disagree")),
+        "doubtful": bool(row.get("anchor_doubtful")),
+    }
+    return [key for key in FLAGS if up[key]]
 
 
 def face(output: Output, names: Sequence[str], labels: Sequence[str], pictures: Mapping[Path, Picture]) -> Face:
@@ -93,7 +105,9 @@ def face(output: Output, names: Sequence[str], labels: Sequence[str], pictures: 
         "id_similarity_anchor": row["id_similarity_anchor"],
     }
     measured = {QUANTITIES[key].title: number(row.get(key), QUANTITIES[key].digits) for key in QUANTITIES}
-    other = {key.replace("_", " "): row.get(key) for key in ("reference", "steps", "alpha", "output_seed", "image")}
+    other = {
+        key.replace("_", " "): row.get(key) for key in ("reference", "steps", "alpha", "output_seed", "image", "pasted")
+    }
     return Face(
         job=names[output.number],
         number=output.number,
@@ -105,6 +119,8 @@ def face(output: Output, names: Sequence[str], labels: Sequence[str], pictures: 
         anchor=pictures[output.anchor].id,
         readings={key: number(value, 1 if key.startswith("age") else 2) for key, value in values.items()},
         sort_values={key: "" if value is None else repr(float(value)) for key, value in values.items()},
+        independent="" if row.get("panel_age") is None else number(row["panel_age"], 1),
+        flags=flags(row),
         details={key: text for key, text in measured.items() if text != UNKNOWN}
         | {key: str(value) for key, value in other.items() if value is not None},
         facets=[],

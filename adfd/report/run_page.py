@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -17,9 +19,9 @@ from PIL import Image
 from adfd.evaluation.jobs import Job, read_summary
 from adfd.report.job_names import differing, distinct, shortened, unique_names
 from adfd.report.pages import inline, picture, write_page
-from adfd.report.run_faces import by_facet, finished, groups
+from adfd.report.run_faces import by_facet, finished, flags, groups
 from adfd.report.run_tables import failures, left_out, run_table, sweep_tables
-from adfd.report.run_view import UNKNOWN, Block, Facet, Output, Picture, View
+from adfd.report.run_view import FLAGS, UNKNOWN, Block, Facet, Output, Picture, View
 
 
 def write_report(
@@ -31,19 +33,22 @@ def write_report(
     *,
     size: int = 224,
     max_faces: int = 500,
+    refresh: int = 0,
 ) -> None:
     """Write the page of one run, or of the jobs of a sweep, to `path`.
 
     `figures` maps captions to SVG text, `note` is a paragraph under the title. Faces are embedded at `size` px, at most
     `max_faces` of them; how many are left out stands on the page. In place of a picture that cannot be read stands why.
+    A page with `refresh` loads itself again after so many seconds.
     """
     outputs = finished(jobs)
     shown = outputs[:max_faces]
     pictures = embed([file for output in shown for file in (output.source, output.anchor, output.image)], size)
     skipped = [read_skipped(job) for job in jobs]
     report = view(title, jobs, note, shown, len(outputs) - len(shown), pictures, skipped, written(jobs))
+    report = replace(report, refresh=refresh)
     drawn = {caption: inline(svg) for caption, svg in figures.items()}
-    write_page(path, "report.html.j2", report=report, figures=drawn)
+    write_page(path, "report.html.j2", report=report, figures=drawn, flag_titles=FLAGS)
 
 
 def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
@@ -53,15 +58,21 @@ def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
     for file in dict.fromkeys(files):
         id = f"p{len(found)}"
         try:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            content, uri = _drawn(file, file.stat().st_mtime_ns, size)
             if content not in by_content:
-                by_content[content] = Picture(id, picture(file, size))
+                by_content[content] = Picture(id, uri)
             found[file] = by_content[content]
         except FileNotFoundError:
             found[file] = Picture(id, "", f"{file.name} is not there")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises on broken files
             found[file] = Picture(id, "", f"{file.name} cannot be read")
     return found
+
+
+@lru_cache(maxsize=2048)
+def _drawn(file: Path, changed: int, size: int) -> tuple[str, str]:
+    """A hash of a picture's file, and the picture as a data URI; drawn once for pages that are written again."""
+    return hashlib.sha256(file.read_bytes()).hexdigest(), picture(file, size)
 
 
 def read_skipped(job: Job) -> dict[str, str]:
@@ -100,6 +111,7 @@ def view(
         common=[override for override in jobs[0].overrides if all(override in job.overrides for job in jobs)],
         tables=[run_table(jobs[0])] if len(jobs) == 1 else sweep_tables(jobs, names, different),
         facets=[Facet(key, distinct(values)) for key, values in facets.items()],
+        flags={key: n for key in FLAGS if (n := sum(key in flags(output.row) for output in shown))},
         groups=groups(shown, names, labels, facets, pictures),
         n_faces=len(shown),
         n_left_out=n_left_out,
@@ -124,11 +136,12 @@ def facts(jobs: Sequence[Job], dates: str) -> dict[str, str]:
     """What was run, in counts."""
     rows = [row for job in jobs for row in job.rows]
     failed = sum(row["status"] != "ok" for row in rows)
+    short = sum(row.get("reached") is False for row in rows)
     status = ", ".join(f"{n} {key}" for key, n in Counter(job.status for job in jobs).items())
     return {
         **({"status": jobs[0].status} if len(jobs) == 1 else {"jobs": status}),
         "method": ", ".join(dict.fromkeys(job.method for job in jobs)),
-        "outputs": f"{len(rows) - failed} finished, {failed} failed",
+        "outputs": f"{len(rows) - failed} finished, {failed} failed" + (f", {short} not reached" if short else ""),
         "photos": str(len({row["photo"] for row in rows})),
         "target ages": ", ".join(distinct(f"{row['target_age']:g}" for row in rows)) or UNKNOWN,
         "seed": ", ".join(distinct(str(job.config["seed"]) for job in jobs if "seed" in job.config)) or UNKNOWN,

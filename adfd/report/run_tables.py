@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from adfd.evaluation.jobs import Estimate, Job
-from adfd.evaluation.metrics import QUANTITIES, Quantity
+from adfd.evaluation.quantities import QUANTITIES, Quantity
 from adfd.report.run_view import UNKNOWN, Cell, Column, Table, number
 
 

@@ -10,6 +10,9 @@ from adfd.basics.files import Row
 from adfd.evaluation.jobs import Job
 
 UNKNOWN = "–"
+FLAGS = {"not-reached": "not reached", "disagreement": "judges disagree", "doubtful": "doubtful anchor"}
+"""What a reader should doubt: the search ended short of the target age, the independent judges read an age more than
+10 years off, or the judge of the loop is unsure of the anchor's."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Reference:
     kind: str
     picture: Picture
     age: str
+    independent: str
+    """The independent judges' reading; empty where they were not asked."""
     jobs: list[str]
     """Whose it is; empty where it is everybody's."""
 
@@ -111,6 +116,10 @@ class Face:
     """Age, its error, identity to source and to anchor, as shown."""
     sort_values: dict[str, str]
     """The same in full precision; empty where unknown."""
+    independent: str
+    """The age that the independent judges read, as shown; empty where they were not asked."""
+    flags: list[str]
+    """Which of FLAGS are up."""
     details: dict[str, str]
     facets: list[int]
     """For each facet, which of its values is this face's."""
@@ -152,6 +161,8 @@ class View:
     """The overrides that all jobs share."""
     tables: list[Table]
     facets: list[Facet]
+    flags: dict[str, int]
+    """How many faces of the page have each flag up, of those that any has."""
     groups: list[Group]
     n_faces: int
     n_left_out: int
@@ -159,6 +170,8 @@ class View:
     failures: Table
     skipped: Table
     jobs: list[Block]
+    refresh: int = 0
+    """Seconds after which the page loads itself again; 0 for one that is complete."""
 
 
 def number(value: float | None, digits: int) -> str:

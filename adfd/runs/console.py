@@ -46,11 +46,21 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
     """Rows and means of one run."""
     columns = ("photo", "target_age", "output", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")
     titles = ("photo", "target", "output", "anchor reads", "reads", "id to source", "id to anchor", "steps", "note")
-    rows = [[*(row[key] for key in columns), row["steps"], row["reason"]] for row in run.rows]
+    rows = [[*(row[key] for key in columns), row["steps"], note(row)] for row in run.rows]
     show(f"{run.rows[0]['method'] if run.rows else 'no'} outputs", titles, rows)
     if summary["skipped_photos"]:
         show("photos left out", ("photo", "reason"), list(summary["skipped_photos"].items()))
     show_path("run directory", run.path)
+    failed, skipped = summary["failures"], len(summary["skipped_photos"])
+    told = [f"{failed} of {len(run.rows)} outputs failed"] if failed else []
+    told += [f"{skipped} photo{'s were' if skipped > 1 else ' was'} left out"] if skipped else []
+    if told:
+        print(f"{' and '.join(told)}; results.jsonl and photos.csv in the run directory say why", flush=True)
+
+
+def note(row: Row) -> str:
+    """What there is to say of an output: why it failed, or that its search ended short of the target age."""
+    return row["reason"] or ("not reached" if row.get("reached") is False else "")
 
 
 def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
@@ -59,6 +69,8 @@ def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
     rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
     show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)
     show_path("table", path)
+    if skipped := sum(face.status != "ready" for face in faces):
+        print(f"{skipped} of {len(faces)} faces and photos left out; the table says why", flush=True)
 
 
 def show_channels(channels: Channels, space: StyleSpace, fdr: float, path: Path) -> None:
@@ -89,6 +101,7 @@ def show_sweep(jobs: Sequence[Row], path: Path) -> None:
         "status": "status",
         "outputs": "outputs",
         "failures": "failures",
+        "not_reached": "not reached",
         "age_error": "age error",
         "id_similarity_source": "id to source",
         "id_similarity_anchor": "id to anchor",

@@ -7,6 +7,7 @@ photos.csv      what became of every photo
 images/         source, anchors and outputs at full resolution
 latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
+pasted/         outputs in their photos, with paste=true; NAME_together: all people of a photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
 config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads
@@ -26,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import OccupiedError
 from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
 
@@ -81,14 +83,15 @@ class RunDirectory:
         self.reload()
         self.save_summary({"status": "running"})
         for file in (self.path / "steps.jsonl", self.path / "candidates.jsonl"):
-            lines = read_rows(file)
+            lines = read_outputs(file)
             if len(kept := [line for line in lines if self.done(*row_key(line))]) < len(lines):
                 with atomic(file) as stream:
                     stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
         """Read `results.jsonl` again, with the rows that other ranks wrote."""
-        self._rows = {row_key(row): row for row in read_rows(self.path / "results.jsonl")}
+        rows = read_outputs(self.path / "results.jsonl")
+        self._rows = {row_key(row): row for row in rows if "status" in row}
 
     @property
     def rows(self) -> list[Row]:
@@ -143,8 +146,7 @@ class RunDirectory:
     def load_latent(self, name: str) -> Tensor:
         import torch
 
-        with np.load(self.path / f"latents/{name}.npz", allow_pickle=False) as file:
-            return torch.from_numpy(file["s"])
+        return torch.from_numpy(read_arrays(self.path / f"latents/{name}.npz")["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         write_summary(self.path, summary)
@@ -156,9 +158,17 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty where there is none."""
-    file = directory / "summary.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    """A run's `summary.json`; empty where there is none that can be read."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def read_outputs(file: Path) -> list[Row]:
+    """Rows of a JSON lines file that say which output they are of, as all of a run do."""
+    return [row for row in read_rows(file) if {"photo", "target_age", "output"} <= row.keys()]
 
 
 def check_owner(directory: Path, own: str) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from adfd.basics.errors import AdfdError, describe, disk_full
+from adfd.basics.errors import AdfdError, describe, unwritable
 from adfd.basics.files import Row
 from adfd.faces.people import People
 from adfd.methods.anchors import Anchors
 from adfd.methods.refine import Sample
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
+from adfd.runs.pasting import Pasting
 from adfd.runs.ranks import Ranks
-from adfd.runs.readings import blank_row, doubtful, read_output, summary
+from adfd.runs.readings import all_failed, blank_row, doubtful, read_output, summary
 from adfd.runs.showing import Showing
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,13 @@ class Edit:
     showing: Showing
     ranks: Ranks
     photos_per_batch: int
+    pasting: Pasting | None = None
+    """Where outputs go back into their photos."""
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
         """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
 
-        An output that fails becomes a row with its reason; the rest goes on.
+        An output that fails becomes a row with its reason; the rest goes on. Where all fail, so does the run.
         """
         started, status, n = time.perf_counter(), "failed", len(self.people.sources)
         told: dict[str, Any] = {}
@@ -46,6 +49,8 @@ class Edit:
                 for target_age in target_ages:
                     for first in range(0, n, self.photos_per_batch):
                         self.batch(slice(first, min(first + self.photos_per_batch, n)), target_age)
+                    if self.pasting:
+                        self.pasting.together(target_age)
                 if len(target_ages) > 1:
                     self.showing.lifespans(self.people.sources.names, sorted(target_ages))
             status = "finished"
@@ -56,7 +61,10 @@ class Edit:
         finally:
             if self.ranks.first:
                 self.run.reload()  # with what other ranks wrote
-                told = summary(self.making.networks, self.run, self.people, status, time.perf_counter() - started)
+                reason = all_failed(self.run.rows) if status == "finished" else ""
+                status = "failed" if reason else status
+                seconds = time.perf_counter() - started
+                told = summary(self.making.networks, self.run, self.people, status, seconds) | {"reason": reason}
                 self.run.save_summary(told)
             self.showing.finish(told, exit_code=int(status != "finished"))
         return told
@@ -76,7 +84,7 @@ class Edit:
             if wanted:
                 self._make(self.making.anchors(rows.start, rows.stop, target_age), wanted, target_age)
         except Exception as error:
-            if disk_full(error):
+            if unwritable(error):
                 raise  # nothing more can be written, not even this failure
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
@@ -88,6 +96,8 @@ class Edit:
             for _, output in wanted:
                 if not self.run.done(names[0], target_age, output):
                     self._record(blank_row(self.making, names[0], target_age, output) | {"reason": describe(error)})
+        if self.pasting:
+            self.pasting.outputs(names, target_age)
         for name in names:
             self.showing.sheet(name, target_age)
 
@@ -122,6 +132,7 @@ class Edit:
             self.run.append_candidate({"photo": photo, "target_age": target_age, "output": sample.output} | told)
 
     def _record(self, row: Row) -> None:
-        """Append a finished or failed row, and show it."""
+        """Append a finished or failed row, with its photo's own name, and show it."""
+        row = row | {"file": self.people.file(row["photo"])}
         self.run.append(row)
         self.showing.row(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -38,11 +39,12 @@ def blank_row(making: Making, photo: str, target_age: float, output: int) -> Row
         **dict.fromkeys(("source_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")),
         **dict.fromkeys(("p_female", "loss", *(f"loss_{term}" for term in TERMS))),
         **dict.fromkeys(("alpha", "steps", "evaluations", "seconds", "converged")),
-        **dict.fromkeys(("age_spread", "anchor_spread", "style_rms", "reached", "draws")),
+        **dict.fromkeys(("age_spread", "anchor_spread", "anchor_doubtful", "style_rms", "reached", "draws")),
         **{f"change_{region}": None for region in REGIONS},
         "seed": making.seed,
         "output_seed": output_seed(making.seed, photo, output),
         "image": None,
+        **dict.fromkeys(("pasted", "seam_gradient", "seam_gradient_photo")),
     }
 
 
@@ -53,6 +55,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
     No picture where the sample failed or the judges read no finite age; the row's reason says so.
     """
     networks, sources, i = making.networks, anchors.sources, sample.row
+    limit = natural_spread(networks.channels, anchors.age[i].item())
     row = blank_row(making, sources.names[i], target_age, sample.output) | {
         "source_age": sources.age[i].item(),
         "anchor_age": anchors.age[i].item(),
@@ -64,6 +67,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
         "seconds": round(sample.seconds, 3),
         "converged": sample.converged,
         "anchor_spread": anchors.spread[i].item(),
+        "anchor_doubtful": limit is not None and anchors.spread[i].item() > limit,
         "reached": sample.reached,
         "draws": sum(told["attempt"] != "steps" for told in sample.candidates) or 1,
         "reason": sample.failure,
@@ -119,6 +123,13 @@ def diversity(networks: Networks, run: RunDirectory) -> list[float]:
             distance = networks.perceptual.distance([f[a] for f in features], [f[b] for f in features])
             values.append(distance.mean().item())
     return values
+
+
+def all_failed(rows: Sequence[Row]) -> str:
+    """Why a run has no output, where every one of them failed; empty otherwise."""
+    if not rows or any(row["status"] == "ok" for row in rows):
+        return ""
+    return f"all {len(rows)} outputs failed: {rows[0]['reason']}"
 
 
 def summary(networks: Networks, run: RunDirectory, people: People, status: str, seconds: float) -> dict[str, Any]:

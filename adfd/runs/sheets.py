@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-TILE, GAP, CAPTION, TITLE = 256, 8, 46, 30
-BACKGROUND, INK, FAINT = "#ffffff", "#1b1b1b", "#6b6b6b"
+from adfd.basics.files import Row
+
+TILE, GAP, CAPTION, LINE, TITLE = 256, 8, 46, 20, 30
+BACKGROUND, INK, FAINT, MARK = "#ffffff", "#1b1b1b", "#6b6b6b", "#a8261c"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: its file, a bold first line and a faint second one."""
+    """One picture of a sheet: its file, a bold first line, a faint second and third one, and what to doubt about it."""
 
     image: Path
     heading: str
     detail: str
+    mark: str = ""
+    more: str = ""
 
 
 def render_sheet(title: str, tiles: list[Tile]) -> Image.Image:
     """A row of captioned pictures under a title."""
     width = GAP + len(tiles) * (TILE + GAP)
-    sheet = Image.new("RGB", (width, TITLE + TILE + CAPTION), BACKGROUND)
+    caption = CAPTION + LINE * any(tile.more for tile in tiles)
+    sheet = Image.new("RGB", (width, TITLE + TILE + caption), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 6), title, INK, ImageFont.load_default(16))
     for i, tile in enumerate(tiles):
         x = GAP + i * (TILE + GAP)
         with Image.open(tile.image) as picture:
             sheet.paste(picture.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS), (x, TITLE))
+        if tile.mark:
+            font = ImageFont.load_default(14)
+            draw.rectangle((x, TITLE + TILE - 22, x + draw.textlength(tile.mark, font) + 12, TITLE + TILE), MARK)
+            draw.text((x + 6, TITLE + TILE - 20), tile.mark, BACKGROUND, font)
         draw.text((x, TITLE + TILE + 4), tile.heading, INK, ImageFont.load_default(15))
-        draw.text((x, TITLE + TILE + 24), tile.detail, FAINT, ImageFont.load_default(14))
+        for line, text in enumerate((tile.detail, tile.more)):
+            draw.text((x, TITLE + TILE + 24 + line * LINE), text, FAINT, ImageFont.load_default(14))
     return sheet
+
+
+def outputs_sheet(run: Path, rows: Sequence[Row]) -> Image.Image:
+    """Source, anchor and outputs of one photo at one age; the independent readings below, where the rows have them."""
+    first = rows[0]
+    photo, target_age = first["photo"], first["target_age"]
+    files = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
+    tiles = [
+        Tile(run / f"images/{file}.png", kind, _reads(first[f"{kind}_age"]), more=independent(first, f"_{kind}"))
+        for kind, file in files.items()
+    ]
+    for row in rows:
+        detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
+        heading = f"reads {row['age']:.1f} years" + (f", {row['reference'][:16]}" if row.get("reference") else "")
+        tiles.append(Tile(run / row["image"], heading, detail, mark(row), independent(row)))
+    return render_sheet(f"{photo}, {first['method']} at {target_age:g}", tiles)
+
+
+def _reads(age: float | None) -> str:
+    return "" if age is None else f"reads {age:.0f} years"
+
+
+def independent(row: Row, of: str = "") -> str:
+    """What the judges outside the loop read on an output, or on its "_source" or "_anchor"; empty where not asked."""
+    age = row.get(f"panel_age{of}")
+    return "" if age is None else f"independently {age:.1f} years"
+
+
+def mark(row: Row) -> str:
+    """What stands across the picture of an output that is to be doubted."""
+    marks = {"not reached": row.get("reached") is False, "judges disagree": bool(row.get("judges_disagree"))}
+    return ", ".join(text for text, up in marks.items() if up)
 
 
 def stack_sheets(sheets: list[Image.Image]) -> Image.Image:

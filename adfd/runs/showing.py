@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
 from adfd.basics import progress
-from adfd.basics.errors import describe, disk_full
+from adfd.basics.errors import describe, unwritable
 from adfd.basics.files import Row, atomic
 from adfd.runs.animation import Animation, animate
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
-from adfd.runs.sheets import Tile, render_sheet
+from adfd.runs.sheets import Tile, mark, outputs_sheet, render_sheet
 from adfd.runs.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -58,23 +59,12 @@ class Showing:
         rows = self.run.outputs(photo, target_age)
         if not rows:
             return
-        images = self.run.path / "images"
-        first = rows[0]
-        tiles = [
-            Tile(images / f"{photo}_source.png", "source", f"reads {first['source_age']:.0f} years"),
-            Tile(images / f"{photo}_age{target_age:g}_anchor.png", "anchor", f"reads {first['anchor_age']:.0f} years"),
-        ]
-        for row in rows:
-            detail = f"identity {row['id_similarity_source']:.2f}, to anchor {row['id_similarity_anchor']:.2f}"
-            heading = f"reads {row['age']:.1f} years" + (", not reached" if row.get("reached") is False else "")
-            heading += f", {row['reference'][:16]}" if row["reference"] else ""
-            tiles.append(Tile(self.run.path / row["image"], heading, detail))
-        self._save_sheet(f"{photo}_age{target_age:g}", f"{photo}, {self.making.method_name} at {target_age:g}", tiles)
+        self._save_sheet(f"{photo}_age{target_age:g}", outputs_sheet(self.run.path, rows))
 
-    def _save_sheet(self, name: str, title: str, tiles: list[Tile]) -> None:
+    def _save_sheet(self, name: str, sheet: Image.Image) -> None:
         path = self.run.path / "sheets" / f"{name}.png"
         with atomic(path) as stream:
-            render_sheet(title, tiles).save(stream, "PNG")
+            sheet.save(stream, "PNG")
         for tracker in self.trackers:
             tracker.sheet(name, path)
 
@@ -91,7 +81,7 @@ class Showing:
                 try:
                     self._animate(name, [f"{photo}_age{row['target_age']:g}_{output}" for row in rows])
                 except Exception as error:
-                    if disk_full(error):
+                    if unwritable(error):
                         raise
                     log.exception("the animation of %s failed: %s", name, describe(error))
 
@@ -103,8 +93,9 @@ class Showing:
         tiles = [Tile(source, "source", f"reads {rows[0]['source_age']:.0f} years")]
         for row in rows:
             detail = f"reads {row['age']:.1f}, identity {row['id_similarity_source']:.2f}"
-            tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail))
-        self._save_sheet(f"{photo}_lifespan", f"{photo}, {self.making.method_name} over the ages", tiles)
+            tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail, mark(row)))
+        sheet = render_sheet(f"{photo}, {self.making.method_name} over the ages", tiles)
+        self._save_sheet(f"{photo}_lifespan", sheet)
 
     def _animate(self, name: str, codes: list[str]) -> None:
         """Write the animation through the codes of these names, unless it is there and no older than they are."""

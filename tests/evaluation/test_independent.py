@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 import torch
 
 from adfd.basics.errors import AdfdError
-from adfd.evaluation import calibration
+from adfd.evaluation import calibration, natural
+from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.calibration import Calibration, equated, threshold
-from adfd.evaluation.independent import Independent, natural_rows
-from adfd.evaluation.metrics import Worst
+from adfd.evaluation.independent import Independent
+from adfd.evaluation.metrics import Extreme, Worst
+from adfd.evaluation.natural import Natural
+from adfd.evaluation.pass_curve import YEARS, lines, pass_curve, write
 
 
 def straight(**changes: object) -> Calibration:
@@ -25,10 +29,7 @@ def straight(**changes: object) -> Calibration:
         "residual_faceres": 6.0,
         "residual_faceapi": 5.0,
         "residual_panel": 4.0,
-        "natural_age": np.array([20.0, 20.5, 19.6, 60.0]),
-        "natural_panel": np.array([23.0, 20.0, 18.0, 55.0]),
-        "natural_female": np.ones(4),
-        "natural_male": np.zeros(4),
+        "n_faces": 100,
         "seed": 0,
         "psi": 0.9,
     }
@@ -82,14 +83,33 @@ def test_what_no_judge_read_is_absent() -> None:
 
 
 def test_natural_faces_stand_in_for_outputs_of_their_age() -> None:
-    rows = natural_rows(straight(), [{"target_age": 18.0, "age": 20.0}, {"target_age": 70.0, "age": 60.0}])
+    age, panel = np.array([20.0, 20.5, 19.6, 60.0]), np.array([23.0, 20.0, 18.0, 55.0])
+    faces = Natural(age, panel, panel, np.ones((4, 2)), 0, 0.8)
+    outputs = [{"target_age": 18.0, "age": 20.0}, {"target_age": 70.0, "age": 60.0}]
+    rows = natural.rows(faces, straight(), outputs, flag_years=2.5)
     assert len(rows) == 20  # of 60 years there is one alone
     assert {r["target_age"] for r in rows} == {18.0}
-    gaps = {abs(r["age_gap_signed"]) for r in rows}
-    assert gaps <= {2.0, 3.0, 5.0}
-    assert all(r["panel_age"] - r["panel_age_anchor"] == r["age_gap_signed"] != 0 for r in rows)
+    assert {r["photo"] for r in rows} == {"natural 0", "natural 1", "natural 2"}
+    assert {abs(r["age_gap_signed"]) for r in rows} == {2.0, 3.0, 5.0}
+    assert all(r["panel_age"] - r["panel_age_anchor"] == pytest.approx(r["age_gap_signed"]) for r in rows)
+    assert {r["panel_age"] for r in rows} == {23.0, 19.5, 18.4}  # the output's age and what the panel adds to a face's
+    assert {r["judges_disagree"] for r in rows if r["photo"] == "natural 0"} == {1.0}
     with pytest.raises(AdfdError, match="age was read"):
-        natural_rows(straight(), [{"target_age": 18.0}])
+        natural.rows(faces, straight(), [{"target_age": 18.0}], 10)
+
+
+def test_natural_faces_are_kept(tmp_path: Path) -> None:
+    known = natural.shipped()
+    assert len(known.age) >= 350
+    assert 0.7 <= known.psi <= 0.8
+    assert len(known.near(70)) >= 20
+    assert len(known.near(20)) >= 30
+    known.save(tmp_path / "again.npz")
+    again = Natural.load(tmp_path / "again.npz")
+    np.testing.assert_array_equal(again.age, known.age)
+    np.testing.assert_allclose(again.features, known.features, atol=known.features.max(axis=0).max() / 255)
+    with pytest.raises(AdfdError, match="holds no natural faces"):
+        Natural.load(tmp_path / "none.npz")
 
 
 def test_equating_finds_a_monotone_map_and_keeps_the_spread() -> None:
@@ -115,7 +135,7 @@ def test_a_threshold_lets_one_pair_in_a_thousand_through() -> None:
 
 def test_the_shipped_calibration_is_sound(tmp_path: Path) -> None:
     known = calibration.shipped()
-    assert len(known.natural_age) >= 500
+    assert known.n_faces >= 500
     assert 3 < known.residual_panel < min(known.residual_faceres, known.residual_faceapi) < 8
     assert 0.55 < known.same_person < 0.8
     known.save(tmp_path / "again.npz")
@@ -131,3 +151,27 @@ def test_worst_is_the_largest_over_all_outputs() -> None:
     metric = Worst()
     metric.update(torch.tensor([0, 0, 1]), torch.tensor([1.0, -7.0, 3.0]))
     assert metric.compute() == 7
+
+
+def test_an_extreme_is_what_one_in_twenty_exceeds() -> None:
+    metric = Extreme()
+    metric.update(torch.arange(101), torch.linspace(-10, 0, 101))
+    assert metric.compute().item() == pytest.approx(9.5)
+
+
+def test_diversity_over_the_threshold_of_what_passes(tmp_path: Path) -> None:
+    distances = [[0.0, 0.4, 0.6], [0.4, 0.0, 0.5], [0.6, 0.5, 0.0]]
+    rows = [row(k, age, 0.9, distances[k], photo="a", status="ok") for k, age in enumerate((21, 23.5, 32))]
+    curve = pass_curve(judge(rows), Bootstrap(100, 0.95, 0))
+    assert list(curve) == list(YEARS)
+    credited = {years: values["lpips_credited"].mean for years, values in curve.items()}
+    assert credited[1] == credited[3] == 0
+    assert credited[4] == credited[10] == pytest.approx(0.8 / 6)
+    assert credited[15] == pytest.approx(0.5)
+    assert [curve[years]["passes"].mean for years in (1, 4, 15)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert curve[4]["lpips_matched"].mean == pytest.approx(0.4)
+    assert "lpips_matched" not in curve[1]
+    assert pass_curve(rows, Bootstrap(100, 0.95, 0)) == {}  # the panel read nothing
+    write({"diversify": curve}, tmp_path / "curve")
+    kept = json.loads((tmp_path / "curve.json").read_text())
+    assert len(kept) == len(lines({"diversify": curve})) == len((tmp_path / "curve.csv").read_text().splitlines()) - 1

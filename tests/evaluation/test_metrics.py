@@ -13,7 +13,6 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.harmonic import harmonic_score
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.metrics import (
-    QUANTITIES,
     AgeError,
     Diversity,
     Failures,
@@ -24,6 +23,7 @@ from adfd.evaluation.metrics import (
     distances_to_others,
     sharpness,
 )
+from adfd.evaluation.quantities import QUANTITIES
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
 
@@ -160,7 +160,8 @@ def test_impossible_settings(settings: tuple, message: str) -> None:
 def test_every_quantity_can_be_fed_what_it_reads() -> None:
     for name, quantity in QUANTITIES.items():
         metric = quantity.metric()
-        metric.update(torch.tensor([0, 1]), *torch.full((len(quantity.reads), 2), 0.5))
+        columns = [torch.full((2, 512) if column == "vgg16" else (2,), 20.5) for column in quantity.reads]
+        metric.update(torch.tensor([0, 1]), *columns)
         assert math.isfinite(metric.compute().item()), name
         assert quantity.better in ("lower", "higher", "")
         if metric.higher_is_better is not None:

@@ -9,19 +9,23 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import warnings
 from itertools import combinations
 from pathlib import Path
 
+import lpips
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from adfd.basics.errors import AdfdError
+from adfd.basics.pooling import pool
 from adfd.models import fetch, flax, tensorflow
 from adfd.models.faceapi import load_faceapi
 from adfd.models.faceres import load_faceres
 from adfd.models.lpips_alex import load_lpips
+from adfd.models.vgg16 import SIZE, load_vgg16
 
 GOLDEN = Path(__file__).parents[1] / "golden/judges.npz"
 FACES = (103, 108, 117, 125)
@@ -84,6 +88,24 @@ def test_lpips_is_the_published_one(golden: dict[str, np.ndarray], img: Tensor) 
         assert distance.item() == pytest.approx(golden[f"lpips_face{a}_face{b}"], abs=1e-5)
     heads = flax.read(fetch.ALEXNET.locate())
     for i, lin in enumerate(judge.lpips.lins):
+        assert torch.equal(tensorflow.kernel(heads[f"NetLinLayer_{i}/Conv_0/kernel"]), lin.model[1].weight)
+
+
+@needs(fetch.VGG16)
+def test_vgg16_is_the_networks_that_the_lpips_package_builds(img: Tensor) -> None:
+    network = load_vgg16()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        package = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    theirs = [module for module in package.net.modules() if isinstance(module, torch.nn.Conv2d)]
+    for convolution, ours in zip(theirs, network.convolutions, strict=True):
+        convolution.load_state_dict(ours.state_dict())
+    small = pool(img[:2], SIZE)
+    for ours, their in zip(network.stages(small), package.net(package.scaling_layer(small)), strict=True):
+        torch.testing.assert_close(ours, their, rtol=1e-3, atol=1e-3 * float(their.max()))
+    torch.testing.assert_close(network(img[:2]), network.stages(small)[-1].mean(dim=(2, 3)))
+    heads = flax.read(fetch.VGG16.locate())  # those of LPIPS's release: so the file is what it says
+    for i, lin in enumerate(package.lins):
         assert torch.equal(tensorflow.kernel(heads[f"NetLinLayer_{i}/Conv_0/kernel"]), lin.model[1].weight)
 
 

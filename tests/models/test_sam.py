@@ -20,13 +20,14 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.pooling import pool
 from adfd.faces.prepared import PrepareSettings, load_sources, prepare
 from adfd.methods.diversify import Perturbation, perturb
-from adfd.models import check, checkpoints, load_sam, load_stylegan2
+from adfd.models import check, checkpoints, fetch, load_sam, load_stylegan2
 from adfd.models import networks as networks_module
 from adfd.models.arcface import ArcFace
 from adfd.models.dex import Dex
+from adfd.models.lpips_alex import load_lpips, read_alexnet
 from adfd.models.networks import Networks
 from adfd.models.psp import SamTransformer
-from adfd.models.sam import Architecture, make_generator, read_alexnet, read_arcface, read_dex, read_sam
+from adfd.models.sam import Architecture, make_generator, read_arcface, read_dex, read_sam
 from adfd.models.sources import Sources
 from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.stylespace.statistics import Channels
@@ -354,17 +355,18 @@ def test_missing_files_are_listed_at_once_before_anything_is_built(
 
 
 @pytest.mark.thorough
-def test_without_alexnet_no_lpips(
+def test_lpips_stands_on_the_fetched_weights(
     small_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(AdfdError, match=r"alexnet-owt-7be5be79\.pth .*torchvision.*model\.perceptual=face_features"):
+    if fetch.ALEXNET.is_there():
+        fetched = load(small_files, alexnet=None).perceptual.lpips.net.slice1[0].weight
+        assert torch.equal(fetched, load_lpips().lpips.net.slice1[0].weight)
+        assert not torch.equal(fetched, load(small_files).perceptual.lpips.net.slice1[0].weight)
+    monkeypatch.setenv("ADFD_CACHE", str(tmp_path))
+    with pytest.raises(AdfdError, match=r"alexnet\.ckpt .* fetch it with: .*model\.perceptual=face_features does"):
         load(small_files, alexnet=None)
     networks = load(small_files, alexnet=None, perceptual="face_features")
     assert networks.perceptual.name == "face_features"
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").symlink_to(small_files["alexnet"])
-    assert load(small_files, alexnet=None).perceptual.name == "lpips"
     with pytest.raises(AdfdError, match=r"model\.perceptual must be one of lpips, face_features, got vgg"):
         load(small_files, perceptual="vgg")
     with pytest.raises(AdfdError, match=r"model\.start must be one of checkpoint, encoded, average, got zero"):

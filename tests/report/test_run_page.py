@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
@@ -455,6 +456,118 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+def doubted(job: Job) -> Job:
+    """A job whose rows the independent judges have read, with each flag up once."""
+    rows = [row | {"panel_age": row["age"] + 1.5, "panel_age_source": 38.0, "judges_disagree": 0.0} for row in job.rows]
+    rows[0] |= {"reached": False, "judges_disagree": 1.0, "panel_age": rows[0]["age"] + 12}
+    rows[1] |= {"anchor_doubtful": True}
+    rows[3] |= {"status": "failed", "reason": "the loss is not finite", "image": None}
+    return replace(job, rows=rows)
+
+
+def test_independent_readings_stand_beside_the_loop_s_and_flags_below(tmp_path: Path) -> None:
+    job = doubted(made_job(tmp_path / "run"))
+    page = write([job], tmp_path / "report.html")
+    faces = page.find("figure", "face")
+    row = job.rows[0]
+    assert f"reads {row['age']:.1f}, independently {row['panel_age']:.1f}, target 20" in faces[0].text
+    assert [face.attributes["data-flags"] for face in faces[:3]] == ["not-reached disagreement", "doubtful", ""]
+    assert [flag.text for flag in page.find("span", "flag")] == ["not reached", "judges disagree", "doubtful anchor"]
+    references = page.find("figure", "reference")
+    assert "source reads 40.0, independently 38.0" in " ".join(references[0].text.split())
+    assert "independently" not in references[1].text  # nobody asked them about the anchor
+    assert "7 finished, 1 failed, 1 not reached" in [element.text for element in page.find("dd")]
+
+
+def test_a_page_without_independent_judges_says_nothing_of_them(sweep: list[Job], tmp_path: Path) -> None:
+    page = write(sweep, tmp_path / "report.html")
+    assert "independently" not in page.find(id="faces")[0].text
+    assert not page.find(id="flags")
+
+
+def test_a_page_of_what_goes_on_loads_itself_again(sweep: list[Job], tmp_path: Path) -> None:
+    page = write(sweep, tmp_path / "report.html", refresh=5)
+    again = [m.attributes["content"] for m in page.find("meta") if m.attributes.get("http-equiv") == "refresh"]
+    assert again == ["5"]
+    assert 'http-equiv="refresh"' not in write(sweep, tmp_path / "report.html").html
+
+
+def test_only_the_page_s_own_scripts_may_run(sweep: list[Job], tmp_path: Path) -> None:
+    html = write(sweep, tmp_path / "report.html").html
+    (policy,) = re.findall(r'content="(default-src[^"]+)"', html)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert re.search(r"script-src ([^;]*);", policy)[1] == " ".join(f"'sha256-{digest}'" for digest in hashes)
+
+
+@pytest.mark.slow
+def test_flags_slider_and_keys_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    write([doubted(made_job(tmp_path / "run"))], tmp_path / "report.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto(f"file://{tmp_path / 'report.html'}")
+    count = page.locator("#count")
+    page.locator("#flags >> text=judges disagree 1").click()
+    expect(count).to_have_text("1 of 7 faces")
+    page.locator("#flags >> text=doubtful anchor 1").click()
+    expect(count).to_have_text("2 of 7 faces")
+    page.get_by_role("button", name="Show all").click()
+    expect(count).to_have_text("7 of 7 faces")
+    page.locator("#flags >> text=none").click()
+    expect(count).to_have_text("5 of 7 faces")
+    page.get_by_role("button", name="Show all").click()
+    expect(count).to_have_text("7 of 7 faces")
+    assert page.locator("#flags a").inner_text() == "failed 1"
+
+    # readings on hover
+    details = page.locator(".face .details").first
+    expect(details).not_to_be_visible()
+    page.locator(".face .enlarge").first.hover()
+    expect(details).to_be_visible()
+    assert "age error" in details.inner_text()
+
+    # the keyboard alone: to the second face, enlarge, before and after, on, out
+    page.mouse.move(0, 0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert page.locator("#large h3").inner_text() == "output 1 of ann at 20 years by diversify"
+    cut = "getComputedStyle(document.querySelector('.compare')).getPropertyValue('--cut')"
+    assert page.evaluate(cut) == "50%"
+    page.keyboard.press("b")
+    assert page.evaluate(cut) == "0%"
+    page.keyboard.press("b")
+    assert page.evaluate(cut) == "100%"
+    page.locator("#cut").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(cut) == "1%"
+    assert "1%" in page.evaluate("getComputedStyle(document.querySelector('.compare .after')).clipPath")
+    page.locator("#next").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#large h3").inner_text() == "output 0 of ann at 70 years by diversify"
+    page.keyboard.press("Escape")
+    expect(page.locator("#large")).not_to_be_visible()
+    assert troubles == []
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_with_scripts_off(browser: Any, tmp_path: Path) -> None:
+    write([doubted(made_job(tmp_path / "run"))], tmp_path / "report.html")
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"file://{tmp_path / 'report.html'}")
+    assert not page.locator("#controls").is_visible()
+    assert page.locator(".face").count() == 7
+    assert page.locator(".face img").first.bounding_box()["width"] > 100
+    page.locator(".face .enlarge").first.hover()
+    assert page.locator(".face .details").first.is_visible()
+    assert page.get_by_alt_text("source of ann").count() == 2
 
 
 @pytest.mark.slow

@@ -4,20 +4,21 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageColor
 
 from adfd.basics.errors import AdfdError, OccupiedError
 from adfd.basics.files import atomic, finite, held, lock, read_rows
 from adfd.basics.harmonic import harmonic_score
 from adfd.faces.photos import as_img
 from adfd.runs.directory import RunDirectory, mean, summarize, to_pil
-from adfd.runs.sheets import Tile, render_sheet, stack_sheets
+from adfd.runs.sheets import GAP, MARK, TILE, TITLE, Tile, render_sheet, stack_sheets
 
 CONFIG = {"seed": 0}
 
@@ -130,6 +131,10 @@ def test_sheets_show_every_tile(tmp_path: Path) -> None:
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
     tiles = [Tile(tmp_path / "red.png", "source", "reads 30"), Tile(tmp_path / "blue.png", "anchor", "reads 70")]
     sheet = render_sheet("title", tiles)
+    marked = render_sheet("title", [tiles[0], replace(tiles[1], mark="not reached")])
+    red = ImageColor.getrgb(MARK)
+    assert red not in {colour for _, colour in sheet.getcolors(maxcolors=100000)}
+    assert marked.getpixel((GAP + TILE + GAP + 2, TITLE + TILE - 2)) == red  # across the second picture's foot
     colours = {colour for _, colour in sheet.getcolors(maxcolors=100000)}
     assert {(255, 0, 0), (0, 0, 255)} <= colours
     stack = stack_sheets([sheet, sheet])

@@ -1,0 +1,44 @@
+"""What the main job refuses before it starts, and the target ages of its config."""
+
+from __future__ import annotations
+
+import math
+
+from omegaconf import DictConfig
+
+from adfd.basics.errors import AdfdError
+from adfd.config.build_shared import plain
+from adfd.config.build_trackers import check_logger
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
+    for key in ("photos_per_batch", "render_batch_size"):
+        if cfg[key] < 1:
+            raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
+    check_logger(cfg)
+    if cfg.age_image not in ("pooled", "full"):
+        raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
+    if not math.isfinite(cfg.data.psi):
+        raise AdfdError(f"data.psi must be a finite number, got {cfg.data.psi}")
+    if cfg.data.kind not in ("folder", "faces", "portrait"):
+        raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
+    if cfg.paste and cfg.data.kind == "faces":
+        raise AdfdError("paste=true needs photos to paste into, data.kind is faces; set data=folder data.path=PHOTOS")
+
+
+def target_ages(cfg: DictConfig) -> list[float]:
+    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
+    values = plain(cfg)["target_age"]
+    values = values if isinstance(values, list) else [values]
+    if len(cfg.model.age_range) != 2:
+        raise AdfdError(f"model.age_range must be the youngest and the oldest age, got {cfg.model.age_range}")
+    youngest, oldest = cfg.model.age_range
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise AdfdError(f"target_age must be a number of years or a list of them, got {value!r}")
+        if not youngest <= value <= oldest:
+            raise AdfdError(f"target_age must lie in the age estimator's {youngest:g}..{oldest:g} years, got {value:g}")
+    if not values:
+        raise AdfdError("target_age is an empty list; give at least one age")
+    return list(dict.fromkeys(float(value) for value in values))

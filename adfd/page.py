@@ -1,0 +1,123 @@
+"""Command "page": a run or a sweep as one page to look at, also while it runs. `adfd page SWEEP [--live]`.
+
+The page is a file without a server: with `--live` it is written again every few seconds and loads itself again. It
+measures nothing: what `adfd evaluate` has measured is on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import held, read_rows
+from adfd.config import build_evaluate, build_shared, schema
+from adfd.config.foreign_run import record
+from adfd.evaluation.jobs import Job, find_runs, latest_rows, make_job
+from adfd.report.run_page import write_report
+from adfd.runs.console import show_path
+
+schema.register()
+
+
+def main() -> int:
+    """Write the page and print its path; with --live go on until no job runs. Exit code 1 with a message on failure."""
+    parser = argparse.ArgumentParser(prog="adfd page", description="A run or a sweep as one page to look at.")
+    parser.add_argument("runs", nargs="+", type=Path, help="directory of a run, a sweep, or a folder above them")
+    parser.add_argument("--output", type=Path, help="the page; without it, page.html in the first directory")
+    parser.add_argument("--live", action="store_true", help="write it again and again while jobs run")
+    parser.add_argument("--every", type=int, default=5, metavar="SECONDS", help="how often (5)")
+    asked = parser.parse_args()
+    page = asked.output or asked.runs[0] / "page.html"
+    try:
+        if asked.every < 1:
+            raise AdfdError(f"--every must be at least 1, got {asked.every}")
+        while asked.live and not begun(asked.runs):
+            time.sleep(asked.every)
+        running = write(asked.runs, page, asked.every if asked.live else 0)
+        show_path("page", page)
+        while asked.live and running:
+            time.sleep(asked.every)
+            running = write(asked.runs, page, asked.every)
+    except (AdfdError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if begun(asked.runs):
+            write(asked.runs, page, 0)  # one that loads itself no longer
+    return 0
+
+
+def begun(runs: Sequence[Path]) -> bool:
+    """Whether there is something to show; not where a sweep has a name and no job. Raises AdfdError for no sweep."""
+    try:
+        return bool(find_runs(runs))
+    except AdfdError:
+        if all((path / "sweep_id").is_file() for path in runs):
+            return False
+        raise
+
+
+def write(runs: Sequence[Path], page: Path, every: int) -> bool:
+    """Write the page of the runs as they are now; it loads itself again while one goes on. Returns whether one does."""
+    jobs = read(runs)
+    running = any(job.status == "running" for job in jobs)
+    title = ", ".join(path.resolve().name for path in runs)
+    write_report(title, jobs, page, {}, state(jobs, every) if every and running else "", refresh=every * running)
+    return running
+
+
+def read(runs: Sequence[Path]) -> list[Job]:
+    """The jobs as they are on the disk, with what was measured on them."""
+    cfg = _config()
+    bootstrap = build_shared.settings(cfg.bootstrap)
+    jobs = []
+    for directory in find_runs(runs):
+        told = record(directory, Path(cfg.paths.root), [])
+        how = build_evaluate.measuring(cfg, told)
+        rows = how.complete(directory, latest_rows(directory))
+        job = make_job(told, rows, how.own, how.labels, bootstrap)
+        if job.status == "running" and not held(directory / ".lock"):
+            job = lost(job)
+        jobs.append(job)
+    return jobs
+
+
+def lost(job: Job) -> Job:
+    """A job that says it runs, where no process is at it."""
+    return replace(job, status="lost", reason="it ended without a summary, as a killed job does")
+
+
+def state(jobs: Sequence[Job], every: int) -> str:
+    """How far running jobs are, in a line."""
+    counts = ", ".join(f"{n} {status}" for status, n in Counter(job.status for job in jobs).items())
+    made = sum(row["status"] == "ok" for job in jobs for row in job.rows)
+    parts = [f"Live at {datetime.now():%H:%M:%S}, anew every {every} s. Jobs: {counts}; {made} outputs are finished."]
+    for job in jobs:
+        if job.status == "running" and (steps := read_rows(job.directory / "steps.jsonl")):
+            now = steps[-1]
+            parts.append(
+                f"Job {job.name} is at step {now['step']} of {now['photo']} at {now['target_age']:g}, "
+                f"output {now['output']}, which reads {now.get('age', float('nan')):.1f}."
+            )
+    return " ".join(parts)
+
+
+def _config() -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+        return compose("evaluate", ["judges=run", "hardware=cpu"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

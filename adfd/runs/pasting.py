@@ -1,0 +1,105 @@
+"""Outputs back in the photos of which they were made: `pasted/` of a run directory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from adfd.basics.errors import AdfdError, describe, unwritable
+from adfd.basics.files import Row, atomic
+from adfd.faces.paste import JPEG_QUALITY, paste, suffix, upright
+from adfd.faces.people import People
+from adfd.faces.prepared import PreparedFace
+from adfd.runs.directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """Pastes finished outputs. A run that was finished without may be pasted at a later start."""
+
+    people: People
+    run: RunDirectory
+
+    def face(self, name: str) -> PreparedFace | None:
+        """Where a person was cut out; None for a synthetic one."""
+        return next((face for face in self.people.faces if face.name == name and face.crop), None)
+
+    def outputs(self, names: Sequence[str], target_age: float) -> None:
+        """Paste what is not pasted yet of these people at an age, each alone; add to the rows where, and the seam."""
+        for face in filter(None, map(self.face, names)):
+            for row in self.run.outputs(face.name, target_age):
+                if row.get("pasted") and (self.run.path / row["pasted"]).exists():
+                    continue
+                try:
+                    self.run.append(row | self._one(face, row))
+                except Exception as error:
+                    if unwritable(error):
+                        raise
+                    if not isinstance(error, AdfdError):
+                        log.exception("pasting failed")
+                    log.warning("%s at %g is not pasted: %s", face.name, target_age, describe(error))
+
+    def _one(self, face: PreparedFace, row: Row) -> Row:
+        photo, kept = _photo(face.photo)
+        made = paste(photo, _landmarks(face), self._edit(row))
+        file = f"pasted/{Path(row['image']).stem}{suffix(face.photo)}"
+        self._save(made.image, file, kept)
+        return {"pasted": file, "seam_gradient": made.gradient, "seam_gradient_photo": made.gradient_photo}
+
+    def together(self, target_age: float) -> None:
+        """Paste the outputs of one number of all people of a photo into it, where it shows several."""
+        by_photo: dict[Path, list[PreparedFace]] = {}
+        for face in self.people.faces:
+            if face.crop:
+                by_photo.setdefault(face.photo, []).append(face)
+        for path, faces in by_photo.items():
+            rows = {face.name: self.run.outputs(face.name, target_age) for face in faces}
+            for output in sorted({row["output"] for of_face in rows.values() for row in of_face}):
+                wanted = [(f, row) for f in faces for row in rows[f.name] if row["output"] == output]
+                file = f"pasted/{faces[0].name}_age{target_age:g}_{output}_together{suffix(path)}"
+                if len(wanted) < 2 or self._newer(file, wanted):
+                    continue
+                try:
+                    picture, kept = _photo(path)
+                    for face, row in wanted:
+                        picture = paste(picture, _landmarks(face), self._edit(row)).image
+                    self._save(picture, file, kept)
+                except AdfdError as error:
+                    log.warning("%s is not pasted together: %s", path.name, error)
+
+    def _newer(self, file: str, wanted: Sequence[tuple[PreparedFace, Row]]) -> bool:
+        """Whether a joint picture is there, and no older than the outputs in it."""
+        path = self.run.path / file
+        newest = max((self.run.path / row["image"]).stat().st_mtime for _, row in wanted)
+        return path.exists() and path.stat().st_mtime >= newest
+
+    def _edit(self, row: Row) -> Image.Image:
+        with Image.open(self.run.path / row["image"]) as picture:
+            return picture.convert("RGB")
+
+    def _save(self, picture: Image.Image, file: str, kept: dict[str, Any]) -> None:
+        (self.run.path / "pasted").mkdir(exist_ok=True)
+        with atomic(self.run.path / file) as stream:
+            if file.endswith(".png"):
+                picture.save(stream, "PNG", compress_level=1, **kept)
+            else:
+                picture.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0, **kept)
+
+
+def _landmarks(face: PreparedFace) -> np.ndarray | None:
+    return None if face.landmarks is None else np.array(face.landmarks)
+
+
+@lru_cache(maxsize=2)
+def _photo(path: Path) -> tuple[Image.Image, dict[str, Any]]:
+    """An upright photo, decoded once for all its outputs."""
+    return upright(path)
