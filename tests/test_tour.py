@@ -12,7 +12,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "tour.ipynb"
 
 
 @pytest.mark.thorough
-def test_the_tour_runs_from_a_folder_without_anything(tmp_path: Path) -> None:
+def test_the_tour_runs_from_a_folder_without_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PAGE.parents[1]))  # of its kernel, a process of its own
     tour = nbformat.read(PAGE, as_version=4)
     first = next(cell for cell in tour.cells if "Editor.load(" in cell.source)
     assert first.source.count('"mobile"') == 1
