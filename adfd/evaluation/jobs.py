@@ -235,7 +235,9 @@ def job_settings(job: Job) -> dict[str, str]:
     if not is_ours(job):
         return {}
     pairs = (override.lstrip("+~").partition("=") for override in job.overrides)
-    aside = re.compile(r"(method|experiment|hardware|logger|paths|hydra)$|(hardware|logger|paths|hydra)[./]")
+    aside = re.compile(
+        r"(method|experiment|hardware|logger|paths|hydra|sweep)$|(hardware|logger|paths|hydra|sweep)[./]"
+    )
     return {key: value for key, _, value in pairs if not aside.match(key)}
 
 

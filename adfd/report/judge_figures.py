@@ -39,7 +39,7 @@ def pass_curve(curves: Mapping[str, Mapping[float, Mapping[str, Estimate]]]) -> 
                 low, high = ([getattr(e, end) for e in values] for end in ("low", "high"))
                 axes.fill_between(list(curve), low, high, color=style["color"], alpha=0.1, linewidth=0)
         for axes, title in zip(panels.values(), ("LPIPS, failures worth 0 ↑", "share that passes ↑"), strict=True):
-            axes.set_xlabel("panel age within so many years of the anchor's")
+            axes.set_xlabel("years from the anchor's panel age, at most")
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
         handles, names = figure.axes[0].get_legend_handles_labels()
