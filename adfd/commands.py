@@ -11,6 +11,7 @@ COMMANDS = {
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
+    "gpu-check": ("adfd.gpu_check", "a GPU against the CPU: agreement, precisions, speed by batch size"),
     "dashboard": ("adfd.dashboard", "a sweep -> its workspace in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
@@ -29,7 +30,9 @@ def main() -> object:
         name, rest = "edit", sys.argv[1:]
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
-    return made if name in ("weights", "dashboard") else None  # what a stage returns is for a sweep, not the shell
+    return (
+        made if name in ("weights", "dashboard", "gpu-check") else None
+    )  # what a stage returns is for a sweep, not the shell
 
 
 def overview() -> str:

@@ -15,7 +15,10 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 
 STAGES = {
     f"adfd.{name}"
-    for name in ("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor", "export", "dashboard")
+    for name in (
+        *("__main__", "prepare", "analyze", "evaluate", "export"),
+        *("commands", "weights", "dashboard", "gpu_check", "editor"),
+    )
 }
 FLOORS = [
     *({"stages"}, {"config"}, {"report"}, {"evaluation"}, {"runs"}, {"methods", "analysis", "faces"}),

@@ -172,6 +172,9 @@ class HardwareNode:
     strategy: str = MISSING
     num_nodes: int = MISSING
     precision: str = MISSING
+    probe: bool = MISSING
+    compile: bool = MISSING
+    tf32: bool = MISSING
 
 
 @dataclass
