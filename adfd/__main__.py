@@ -9,7 +9,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.config import build_shared, schema
+from adfd.basics.errors import AdfdError
+from adfd.config import build_shared, command_line, schema
 from adfd.runs import console, stage
 from adfd.runs.directory import RunDirectory, read_summary
 
@@ -17,9 +18,10 @@ schema.register()
 log = logging.getLogger(__name__)
 
 
+@command_line.entry("edit")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="edit")
 def main(cfg: DictConfig) -> float | None:
-    return stage.run(edit, cfg)
+    return stage.run(command_line.checked(edit), cfg)
 
 
 def edit(cfg: DictConfig) -> float | None:
@@ -37,6 +39,8 @@ def edit(cfg: DictConfig) -> float | None:
         summary = build_edit.edit(cfg, run).everybody(target_ages)
         if summary:
             console.show_run(run, summary)
+            if summary["status"] == "failed":
+                raise AdfdError(summary["reason"])
         return summary.get("harmonic")
 
 

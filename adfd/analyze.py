@@ -14,7 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build_analyze, build_shared, schema
+from adfd.config import build_analyze, build_shared, build_trackers, command_line, schema
 from adfd.runs import console, stage
 from adfd.runs.outcome import outcome
 
@@ -26,9 +26,10 @@ schema.register()
 log = logging.getLogger(__name__)
 
 
+@command_line.entry("analyze")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="analyze")
 def main(cfg: DictConfig) -> None:
-    stage.run(analyze, cfg)
+    stage.run(command_line.checked(analyze), cfg)
 
 
 def analyze(cfg: DictConfig) -> None:
@@ -45,7 +46,7 @@ def analyze(cfg: DictConfig) -> None:
         gallery, animation = build_shared.settings(cfg.gallery), build_shared.settings(cfg.animation)
         networks = build_shared.networks(cfg, channels=analysis.extends)
         other = build_analyze.compared(cfg, networks.name)
-        told.trackers = build_shared.trackers(cfg, run, "analysis", networks)
+        told.trackers = build_trackers.trackers(cfg, run, "analysis", networks)
         channels = measure(cfg, analysis, networks)
         save(channels, run / "channels.npz")
         for tracker in told.trackers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from adfd.basics.errors import command
+
 COMMANDS = {
     "edit": ("adfd.__main__", "photos -> a run directory; what adfd does when no command is named"),
     "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
@@ -17,12 +19,13 @@ COMMANDS = {
 }
 
 
-def main() -> object:
+@command
+def main() -> int:
     """Run the command of `sys.argv`; the rest of the line is the command's own."""
     name, *rest = sys.argv[1:] or ["edit"]
     if name in ("help", "-h", "--help"):
         print(overview())
-        return None
+        return 0
     if name not in COMMANDS:
         if "=" not in name and not name.startswith(("-", "+", "~")):
             print(f"error: adfd has no command {name}; it has {', '.join(COMMANDS)}", file=sys.stderr)
@@ -30,9 +33,8 @@ def main() -> object:
         name, rest = "edit", sys.argv[1:]
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
-    return (
-        made if name in ("weights", "dashboard", "gpu-check") else None
-    )  # what a stage returns is for a sweep, not the shell
+    tells = name in ("weights", "dashboard", "gpu-check")  # what a stage returns is for a sweep, not the shell
+    return made if tells else 0
 
 
 def overview() -> str:
@@ -54,4 +56,4 @@ def overview() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())  # type: ignore[arg-type]
+    sys.exit(main())

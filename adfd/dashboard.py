@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.report.workspace import as_json, workspace
 
 
+@command
 def main() -> int:
     """Save the workspace and print its address, or with --dry-run its JSON. Exit code 1 with a message on failure."""
     parser = argparse.ArgumentParser(prog="adfd dashboard", description="Write the W&B workspace of a sweep.")
@@ -18,14 +19,8 @@ def main() -> int:
     parser.add_argument("--sweep", type=Path, help="directory of the sweep; without it, all runs of the project")
     parser.add_argument("--dry-run", action="store_true", help="print it as JSON; no network is used")
     asked = parser.parse_args()
-    try:
-        made = workspace(
-            asked.entity, asked.project, asked.sweep.name if asked.sweep else "adfd", sweep_id(asked.sweep)
-        )
-        print(as_json(made) if asked.dry_run else made.save().url)
-    except AdfdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    made = workspace(asked.entity, asked.project, asked.sweep.name if asked.sweep else "adfd", sweep_id(asked.sweep))
+    print(as_json(made) if asked.dry_run else made.save().url)
     return 0
 
 

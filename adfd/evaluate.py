@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build_evaluate, build_shared, schema
+from adfd.config import build_evaluate, build_shared, command_line, schema
 from adfd.runs import console, stage
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 schema.register()
 
 
+@command_line.entry("evaluate")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    stage.run(evaluate, cfg)
+    stage.run(command_line.checked(evaluate), cfg)
 
 
 def evaluate(cfg: DictConfig) -> None:

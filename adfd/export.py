@@ -13,16 +13,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from adfd.basics.files import atomic
-from adfd.config import build_shared, schema
+from adfd.config import build_shared, command_line, schema
 from adfd.models.onnx_export import Exported, export
 from adfd.runs import console, stage
 
 schema.register()
 
 
+@command_line.entry("export")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="export")
 def stage_main(cfg: DictConfig) -> None:
-    stage.run(export_onnx, cfg)
+    stage.run(command_line.checked(export_onnx), cfg)
 
 
 def main() -> None:

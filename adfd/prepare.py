@@ -8,15 +8,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from adfd.config import schema
+from adfd.config import command_line, schema
 from adfd.runs import console, stage
 
 schema.register()
 
 
+@command_line.entry("prepare")
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    stage.run(prepare, cfg)
+    stage.run(command_line.checked(prepare), cfg)
 
 
 def prepare(cfg: DictConfig) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 from adfd.basics import progress
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.models import fetch, weights
 
 
+@command
 def main() -> int:
     """Fetch what is missing, check it and say where everything lies; 1 where something could not be had."""
     parser = argparse.ArgumentParser(prog="adfd weights", description="Fetch the weights and check their SHA-256.")
@@ -38,7 +39,7 @@ def fetch_missing() -> list[str]:
         for job in jobs:
             try:
                 job()
-            except AdfdError as error:
+            except (AdfdError, OSError) as error:
                 reasons.append(str(error))
             bar.update()
     return reasons

@@ -35,7 +35,7 @@ PLACES = {
     "lightning": {"config"},
     "torch.load": {"adfd.models.checkpoints"},
     "torch.serialization": {"adfd.models.checkpoints"},
-    "pickle": {"adfd.stylespace.published", "adfd.models.flax"},
+    "pickle": {"adfd.basics.pickles"},
     **{library: set[str]() for library in ("dill", "cloudpickle", "shelve", "marshal")},
 }
 """What may be imported or named only in these rooms and modules."""

@@ -23,6 +23,7 @@ from tests.conftest import rows_of
 
 Run = Callable[..., Path]
 SHORT = ("refine.max_steps=3", "logger=none")
+AS_THEY_ARE = ("prepare.align=false", "prepare.require_face=false")
 FACES = ("data=faces", "data.seeds=[1,2]", *SHORT)
 FIELDS = {
     *("photo", "output", "method", "target_age", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor"),
@@ -170,7 +171,9 @@ def test_another_configuration_may_not_write_into_a_run(run_stage: Run) -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_photo_is_a_row_and_the_rest_goes_on(
+    run_stage: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = making.draw
 
     def failing(seed: int, names: tuple[str, ...], *rest: object) -> object:
@@ -186,6 +189,8 @@ def test_a_failing_photo_is_a_row_and_the_rest_goes_on(run_stage: Run, monkeypat
     assert rows["seed2"]["status"] == "ok"
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["outputs"], summary["failures"]) == ("finished", 1, 1)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == "1 of 2 outputs failed; results.jsonl and photos.csv in the run directory say why"
 
 
 def test_full_disk_ends_the_run_with_one_line(
@@ -202,9 +207,19 @@ def test_full_disk_ends_the_run_with_one_line(
     assert "Traceback" not in error
 
 
-def test_nan_is_a_row(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_stage(*FACES, "method.n_outputs=2", "method.perturbation.scale=1e30")
-    rows = rows_of(run)
+def test_nan_is_a_row_and_a_run_of_nothing_else_has_failed(
+    run_stage: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        run_stage(*FACES, "method.n_outputs=2", "method.perturbation.scale=1e30")
+    assert exit.value.code == 1
+    lines = capfd.readouterr()
+    assert "error: all 4 outputs failed: " in lines.err
+    assert "4 of 4 outputs failed; results.jsonl" in lines.out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["failures"]) == ("failed", 4)
+    assert summary["reason"].startswith("all 4 outputs failed: ")
+    rows = rows_of(tmp_path / "run")
     assert [row["status"] for row in rows] == ["failed"] * 4
     assert all("loss became" in row["reason"] and row["image"] is None for row in rows)
 
@@ -243,7 +258,7 @@ def test_users_mistake_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.thorough
-def test_photos_in_a_folder(run_stage: Run, tmp_path: Path) -> None:
+def test_photos_in_a_folder(run_stage: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from skimage import data
 
     folder = tmp_path / "photos"
@@ -261,6 +276,8 @@ def test_photos_in_a_folder(run_stage: Run, tmp_path: Path) -> None:
     assert "broken.jpg" in records["broken"]["reason"] or records["broken"]["reason"]
     skipped = json.loads((run / "summary.json").read_text())["skipped_photos"]
     assert set(skipped) == {"wall", "broken"}
+    assert row["file"] == "eileen.jpg"
+    assert "2 photos were left out; results.jsonl" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.thorough
@@ -369,7 +386,7 @@ def test_reference_mixing_has_one_output_for_each_reference(run_stage: Run, tmp_
         Image.new("RGB", (256, 256), (colour, colour, colour)).save(folder / f"{name}.png")
     (folder / "broken.png").write_bytes(b"")
     common = (*FACES, "method=reference_mixing", f"method.references={folder}")
-    prepared = ("prepare.align=false", "prepare.steps=2", "prepare.size=256")
+    prepared = (*AS_THEY_ARE, "prepare.steps=2", "prepare.size=256")
     run = run_stage(*common, *prepared, "method.layers=[4,5]", "method.strength=0.5", "target_age=40")
     rows = rows_of(run)
     assert {(r["photo"], r["output"], r["reference"], r["status"]) for r in rows} == {
@@ -385,7 +402,14 @@ def test_mistakes_in_reference_mixing_are_one_line(
     run_stage: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (256, 256)).save(tmp_path / "a.png")
-    common = (*FACES, "method=reference_mixing", "prepare.align=false", "prepare.steps=1", "prepare.size=256")
+    common = (
+        *FACES,
+        "method=reference_mixing",
+        "prepare.align=false",
+        "prepare.require_face=false",
+        "prepare.steps=1",
+        "prepare.size=256",
+    )
     for override, message in (
         (f"method.references={tmp_path}/absent", "absent does not exist"),
         (f"method.references={tmp_path}/a.png", "method.layers is empty; name rows of w_plus, 0..7"),  # 32 px in all

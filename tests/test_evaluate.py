@@ -352,7 +352,13 @@ def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: N
     picture(pictures / "ann_age70_0.png")
     (pictures / "dan_age20.png").write_bytes(b"no picture")
     (pictures / "notes.txt").write_text("not a picture, and not counted")
-    common = ("source=folder", f"folder.path={pictures}", f"folder.sources={sources}", "prepare.align=false")
+    common = (
+        "source=folder",
+        f"folder.path={pictures}",
+        f"folder.sources={sources}",
+        "prepare.align=false",
+        "prepare.require_face=false",
+    )
     theirs = run_stage(*common, "prepare.size=256", stage="evaluate", directory="folder")
     metrics = metrics_of(theirs)
     assert set(metrics["skipped_photos"]) == {"portrait.png", "bob_age20.png", "dan_age20.png"}

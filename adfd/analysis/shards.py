@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adfd.basics.arrays import read_arrays
+from adfd.basics.errors import AdfdError
 from adfd.basics.files import atomic
 
 Arrays = dict[str, Tensor]
@@ -37,10 +38,9 @@ class Shards:
     def __call__(self, name: str, n_units: int, compute: Callable[[OnUnit], Arrays]) -> Arrays:
         """The arrays of one shard: read from its file, or computed and written. A damaged file is made anew."""
         try:
-            with np.load(self._file(name), allow_pickle=False) as file:
-                arrays = {key: torch.from_numpy(array) for key, array in file.items()}
+            arrays = {key: torch.from_numpy(array) for key, array in read_arrays(self._file(name)).items()}
             self.on_unit(n_units)
-        except (FileNotFoundError, BadZipFile, ValueError, EOFError):
+        except (FileNotFoundError, AdfdError):
             arrays = {key: value.cpu() for key, value in compute(self.on_unit).items()}
             with atomic(self._file(name)) as stream:
                 plain: dict[str, Any] = {key: value.numpy() for key, value in arrays.items()}

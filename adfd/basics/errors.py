@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
 class AdfdError(Exception):
@@ -17,8 +22,29 @@ class OccupiedError(AdfdError):
     """A folder belongs to another configuration or process: nothing may be written there, not even this failure."""
 
 
-def disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+def command(main: Callable[[], int]) -> Callable[[], int]:
+    """Of a command's `main`: one line and exit code 1 for what a user can mend, one line and 130 for Ctrl-C."""
+
+    @wraps(main)
+    def told() -> int:
+        try:
+            return main()
+        except (AdfdError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on where this one was", file=sys.stderr)
+            return INTERRUPTED
+
+    return told
+
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether nothing more can be written, as on a full disk or one that takes no writing any more."""
+    return isinstance(error, OSError) and error.errno in UNWRITABLE
 
 
 def describe(error: BaseException) -> str:

@@ -91,6 +91,12 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def cell(text: str) -> str:
+    """Text as a cell of a CSV file: no spreadsheet takes it for a formula, and every character can be written."""
+    text = text.encode(errors="backslashreplace").decode()
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def finite(value: Any) -> Any:
     """The same value with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):

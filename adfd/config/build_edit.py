@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
+from adfd.basics.files import cell
 from adfd.config.build_prepare import people, references
-from adfd.config.build_shared import check_logger, fabric, networks, plain, settings, trackers
+from adfd.config.build_shared import fabric, networks, plain, settings
+from adfd.config.build_trackers import check_logger, trackers
 from adfd.faces.photos import find_photos
 from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
@@ -41,12 +44,13 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
-    folders = {"photos*.csv": cfg.data.path, "references.csv": cfg.method.get("references")}
-    for table, folder in folders.items():
+    chosen = cfg.data.recursive, cfg.data.pattern
+    folders = {"photos*.csv": (cfg.data.path, *chosen), "references.csv": (cfg.method.get("references"),)}
+    for table, (folder, *how) in folders.items():
         files = [file.open(encoding="utf-8", newline="") for file in run.path.glob(table)]
         seen = {record["photo"] for file in files for record in csv.DictReader(file)}
         with suppress(AdfdError):  # photos that are gone by now were done with
-            if folder and not {str(photo) for photo in find_photos(Path(folder))} <= seen:
+            if folder and not {cell(str(photo)) for photo in find_photos(Path(folder), *how)} <= seen:
                 return False
     return True
 
@@ -82,15 +86,9 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         n_rendered = probed_batch_size(stack, first, settings(cfg.loss))
         log.info("%d samples at once, by trying; hardware.probe=false takes the configured batch sizes", n_rendered)
         function = in_batches(function, n_rendered)
-    making = Making(
-        networks=stack,
-        anchors=partial(_anchors, stack, persons.sources, guidance, n_rendered, cfg.age_image),
-        method=function,
-        method_name=HydraConfig.get().runtime.choices["method"],
-        n_outputs=n_outputs,
-        seed=cfg.seed,
-        references=others.sources.names if others else (),
-    )
+    anchors = partial(_anchors, stack, persons.sources, guidance, n_rendered, cfg.age_image)
+    name, names = HydraConfig.get().runtime.choices["method"], others.sources.names if others else ()
+    making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
     return Edit(persons, making, run, showing, own, cfg.photos_per_batch)
@@ -119,6 +117,8 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
         raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
     if (anchor := cfg.method.get("anchor", "transform")) not in ("guided", "transform"):
         raise AdfdError(f"method.anchor must be guided or transform, got {anchor}")
+    if not math.isfinite(cfg.method.get("psi", 0)):
+        raise AdfdError(f"method.psi must be a finite number, got {cfg.method.psi}")
     if "strength" in cfg.method:
         check_strength(cfg.method.strength)
     made_here = ("n_outputs", "anchor", "references", "layers")
@@ -150,6 +150,8 @@ def check(cfg: DictConfig) -> None:
     check_logger(cfg)
     if cfg.age_image not in ("pooled", "full"):
         raise AdfdError(f"age_image must be pooled or full, got {cfg.age_image}")
+    if not math.isfinite(cfg.data.psi):
+        raise AdfdError(f"data.psi must be a finite number, got {cfg.data.psi}")
     if cfg.data.kind not in ("folder", "faces", "portrait"):
         raise AdfdError(f"data.kind must be folder, faces or portrait, got {cfg.data.kind}")
 
@@ -158,6 +160,8 @@ def target_ages(cfg: DictConfig) -> list[float]:
     """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
     values = plain(cfg)["target_age"]
     values = values if isinstance(values, list) else [values]
+    if len(cfg.model.age_range) != 2:
+        raise AdfdError(f"model.age_range must be the youngest and the oldest age, got {cfg.model.age_range}")
     youngest, oldest = cfg.model.age_range
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
-from adfd.config.build_shared import networks, plain, settings, told
+from adfd.config.build_shared import networks, pictures, plain, settings, told
 from adfd.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
         return [record(path, Path(cfg.paths.root), list(cfg.trust)) for path in find_runs(run_paths(cfg))]
     chosen = plain(cfg)
     folder: Folder = settings(cfg.folder)
-    parts = {key: chosen[key] for key in ("folder", "prepare", "model")}
-    run = RunDirectory(output, parts, told(cfg))
+    run = RunDirectory(output, pictures(cfg), told(cfg))
     score(run, folder, settings(cfg.prepare), networks(cfg, channels=False))
     return [record(output, Path(cfg.paths.root), [chosen["model"]["_target_"].partition(".")[0]])]
 
@@ -77,9 +76,9 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
     model = run.model if cfg.judges == "run" else plain(cfg.model)
     cyclic = cfg.cyclic and "method" in run.config  # another program's pictures have no codes
     return Measuring(
-        judges=partial(_stack, cfg, model, channels=cyclic and model == run.model),
+        judges=partial(_stack, cfg, model, run.directory, channels=cyclic and model == run.model),
         names=judge_names(model),
-        stack=partial(_stack, cfg, run.model) if cyclic else None,
+        stack=partial(_stack, cfg, run.model, run.directory) if cyclic else None,
         own=judge_names(run.model),
         batch_size=cfg.batch_size,
         independent=independent(cfg, judge_names(model)["identity"]) if cfg.independent else None,
@@ -148,5 +147,13 @@ def _lpips() -> LpipsAlex:
     return load_lpips()
 
 
-def _stack(cfg: DictConfig, model: dict[str, Any], channels: bool = True) -> Networks:
+def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = True) -> Networks:
+    """The stack of a run, whose files lie where the user said that they may; or the one that the user chose."""
+    from adfd.config.foreign_run import check_files
+    from adfd.config.schema import PACKAGE
+    from adfd.models.weights import cache_folder
+
+    if model != plain(cfg.model):
+        ours = (PACKAGE, cache_folder(), cfg.paths.root, cfg.paths.output_dir, cfg.paths.channels_dir, *cfg.trust)
+        check_files(model, run, [Path(place) for place in ours])
     return networks(OmegaConf.create({"model": model, "hardware": plain(cfg.hardware)}), channels)

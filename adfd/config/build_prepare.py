@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ from omegaconf import DictConfig
 
 from adfd.config.build_shared import fabric, networks, plain, settings
 from adfd.faces.people import People, photographed_people, portrait, synthetic_people
-from adfd.faces.photos import find_photos
+from adfd.faces.photos import search
 from adfd.models.networks import Networks
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+
+log = logging.getLogger(__name__)
 
 
 def people(cfg: DictConfig) -> People:
@@ -31,7 +35,7 @@ def references(cfg: DictConfig) -> People | None:
     if "references" not in cfg.method:
         return None
     parts = {key: plain(cfg)[key] for key in ("prepare", "model", "paths")}
-    parts["data"] = {"kind": "folder", "path": cfg.method.references}
+    parts["data"] = {"kind": "folder", "path": cfg.method.references, "recursive": False, "pattern": "*"}
     return _people(json.dumps(parts, sort_keys=True), networks(cfg), None)
 
 
@@ -43,5 +47,9 @@ def _people(chosen: str, made: Networks, ranks: Fabric | None) -> People:
     if data["kind"] == "faces":
         return synthetic_people(made, data["seeds"][share], data["psi"])
     cache = Path(parts["paths"]["prepared_dir"])
-    photos = [portrait(cache)] if data["kind"] == "portrait" else find_photos(Path(data["path"]))
-    return photographed_people(made, photos, settings(parts["prepare"]), cache, share)
+    if data["kind"] == "portrait":
+        return photographed_people(made, [portrait(cache)], settings(parts["prepare"]), cache, share)
+    found = search(Path(data["path"]), data["recursive"], data["pattern"])
+    if found.left_out:
+        log.info(found.told())
+    return photographed_people(made, found.photos, settings(parts["prepare"]), cache, share, found.root)

@@ -1,4 +1,4 @@
-"""What the stages' builders share: settings, device, networks, trackers, and which keys identify a run.
+"""What the stages' builders share: settings, device, networks, and which keys identify a run.
 
 What is constant over the jobs of a sweep is built once.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,8 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
-from adfd.runs import tracking
-from adfd.runs.directory import config_hash, link_wandb
 
 if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
     from lightning.fabric import Fabric
@@ -49,6 +46,11 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain(cfg).items() if key not in VIEWS}
 
 
+def pictures(cfg: DictConfig) -> dict[str, Any]:
+    """The same of an evaluation of another program's pictures."""
+    return {key: plain(cfg[key]) for key in ("folder", "prepare", "model")}
+
+
 def told(cfg: DictConfig) -> dict[str, Any]:
     """The record that a run directory keeps: stage, method, overrides and the config, resolved for its readers."""
     hydra = HydraConfig.get()
@@ -75,6 +77,8 @@ def settings(node: Any) -> Any:
             cause = cause.__cause__
         if cause is not None:
             raise cause from None
+        if str(error).startswith("Error locating target"):
+            raise AdfdError(f"{node['_target_']} is nothing that can be loaded ({error.__cause__!r:.200})") from error
         raise
 
 
@@ -121,57 +125,14 @@ def _asked(made: Networks, views: str) -> Networks:
 @cache
 def _networks(target: str, settings: str, made: Fabric, compiled: bool) -> Networks:
     log.info("loading %s", target)
-    stack: Networks = made.to_device(get_method(target)(**json.loads(settings)))
+    try:
+        load = get_method(target)
+    except (ImportError, ValueError) as error:
+        raise AdfdError(f"model._target_ {target} is nothing that can be loaded ({type(error).__name__})") from error
+    stack: Networks = made.to_device(load(**json.loads(settings)))
     if compiled:
         from adfd.models.compiled import compile_generator
 
         log.info("compiling the generator: a minute, less where an earlier run has kept it")
         compile_generator(stack)
     return stack
-
-
-def check_logger(cfg: DictConfig) -> None:
-    """Refuse impossible values of `logger`. Raises AdfdError naming the key, the value and what is allowed."""
-    if cfg.logger.every_n_steps < 1:
-        raise AdfdError(f"logger.every_n_steps must be at least 1, got {cfg.logger.every_n_steps}")
-    if cfg.logger.mode not in tracking.MODES:
-        raise AdfdError(f"logger.mode must be one of {', '.join(tracking.MODES)}, got {cfg.logger.mode}")
-
-
-def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> list[tracking.Tracker]:
-    """The trackers that `logger` asks for, on the first rank only. The choice in config group `group` is the job type.
-
-    Each records which channels file the stack has.
-    """
-    hydra, made = HydraConfig.get(), list[tracking.Tracker]()
-    if fabric(cfg).global_rank > 0:
-        return made
-    if cfg.logger.csv:
-        made.append(tracking.CsvTracker(directory))
-    if cfg.logger.wandb:
-        own = config_hash(identity(cfg))
-        sweep_id = (Path(hydra.sweep.dir) / "sweep_id").read_text(encoding="utf-8") if in_sweep() else None
-        said = [override for override in hydra.overrides.task if not override.lstrip("+~").startswith(VIEWS)]
-        made.append(
-            tracking.WandbTracker(
-                directory,
-                plain(cfg) | {"config_hash": own, "sweep_id": sweep_id},
-                id=config_hash({"config": own, "directory": str(directory)}),
-                name=",".join(said) or hydra.runtime.choices[group],
-                group=sweep_id,
-                job_type=hydra.runtime.choices[group],
-                **{
-                    key: value
-                    for key, value in plain(cfg.logger).items()
-                    if key in ("project", "entity", "mode", "tags")
-                },
-            )
-        )
-        if in_sweep():
-            link_wandb(Path(hydra.sweep.dir))
-    if made and stack.channels is not None:
-        from adfd.stylespace.statistics import file_of
-
-        for tracker in made:
-            tracker.channels(stack.name, file_of(Path(cfg.model.channels), stack.name), made=False)
-    return made

@@ -25,6 +25,8 @@ MAX_BYTES = 2**22
 """A hundred times a configuration."""
 STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
 """What may stand in a run's `model._target_`."""
+FILES = ("channels", "sam", "arcface", "dex", "alexnet", "generator")
+"""Settings of a stack that name files to open."""
 INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+\}")
 """What resolves within a configuration, and our own resolver of plain values; no other reads anything for a file."""
 
@@ -77,6 +79,21 @@ def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None
     for key, value in model.items():
         if key not in known or (key != "age_range" and not isinstance(value, str | int | float | None)):
             raise AdfdError(f"{file}: model.{key} is nothing that {target} takes, got {value!r}")
+
+
+def check_files(model: dict[str, Any], run: Path, places: Sequence[Path]) -> None:
+    """Refuse a stack whose files are neither in its run's folder nor in one of these places: it names what it likes.
+
+    Raises AdfdError naming the run, the key, the file and the remedy.
+    """
+    roots = [place.resolve() for place in (run, *places)]
+    for key in FILES:
+        file = Path(str(model.get(key) or run)).expanduser()
+        if not any(file.resolve().is_relative_to(root) for root in roots):
+            raise AdfdError(
+                f"{run}: model.{key} names {str(file)!r}, which lies outside this checkout, its outputs, the cache and "
+                f"the run; trust=[{file.parent}] lets it be opened"
+            )
 
 
 def _kept(file: Path) -> dict[str, Any]:

@@ -32,25 +32,63 @@ def node(settings: str) -> Any:
     neither `--help` nor a misspelt key should wait. Assign the node to `<settings>Node` in this module: the workers of
     a sweep find it here by its name.
     """
-    module, name = settings.rsplit(".", 1)
-    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
-    (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
+    tree, found = _definition(settings)
     typed: list[Any] = [("_target_", str, field(default=settings))]
     for item in found.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             word = isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
-            assert item.value is None or word, f"{name}.{item.target.id}: numbers are declared in conf/"
-            typed.append((item.target.id, _kind(ast.unparse(item.annotation), tree), field(default=MISSING)))
-    made = make_dataclass(f"{name}Node", typed)
+            assert item.value is None or word, f"{found.name}.{item.target.id}: numbers are declared in conf/"
+            typed.append(
+                (
+                    item.target.id,
+                    _kind(ast.unparse(item.annotation), tree, settings.rsplit(".", 1)[0]),
+                    field(default=MISSING),
+                )
+            )
+    return _made(f"{found.name}Node", typed)
+
+
+@cache
+def function_node(function: str, given: tuple[str, ...], **also: Any) -> Any:
+    """The config node of a method or loader, `package.module.function`: its parameters, typed and without values.
+
+    Those that the program gives it are left out: `given`, and its positional ones where it has keyword-only ones, which
+    makes it a method, built as a partial function. `also` are keys that the builders read, with their types. Assign the
+    node as `node`'s.
+    """
+    tree, found = _definition(function)
+    parameters = found.args.kwonlyargs or found.args.args
+    left = [one for one in parameters if one.annotation and one.arg not in (*given, *also)]
+    kinds = {one.arg: _kind(ast.unparse(one.annotation), tree, function.rsplit(".", 1)[0]) for one in left} | also
+    name = "".join(word.capitalize() for word in found.name.removeprefix("load_").split("_"))
+    partial = [("_partial_", bool, field(default=True))] if found.args.kwonlyargs else []
+    typed = [(key, kind, field(default=MISSING)) for key, kind in {"_target_": str, **kinds}.items()]
+    return _made(f"{name}Node", [*typed, *partial])
+
+
+def _definition(name: str) -> tuple[ast.Module, Any]:
+    """The module of `package.module.name`, parsed, and the class or function of that name in it."""
+    module, own = name.rsplit(".", 1)
+    tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
+    (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef) and item.name == own)
+    return tree, found
+
+
+def _made(name: str, typed: list[Any]) -> Any:
+    made = make_dataclass(name, typed)
     made.__module__ = __name__
     return made
 
 
-def _kind(annotation: str, tree: ast.Module) -> Any:
-    """The type of a field; the node of a settings class that its module imports."""
+def _kind(annotation: str, tree: ast.Module, module: str) -> Any:
+    """The type of a field: of built-in types as it stands, a path as text, and settings classes as their nodes."""
+    annotation = annotation.replace("Path | str", "str")
+    first = annotation.split(" | ")[0]
     for item in tree.body:
-        if isinstance(item, ast.ImportFrom) and annotation in [alias.name for alias in item.names]:
-            return Any if item.module == "typing" else node(f"{item.module}.{annotation}")
+        if isinstance(item, ast.ImportFrom) and first in [alias.name for alias in item.names]:
+            return Any if item.module == "typing" or first != annotation else node(f"{item.module}.{annotation}")
+        if isinstance(item, ast.ClassDef) and item.name == first:
+            return node(f"{module}.{annotation}")
     return eval(annotation, {})  # of built-in types, as str | None
 
 
@@ -74,92 +112,32 @@ FolderNode = node("adfd.evaluation.foreign.Folder")
 BootstrapNode = node("adfd.evaluation.bootstrap.Bootstrap")
 
 
-@dataclass
-class MethodNode:
-    _target_: str = MISSING
-    _partial_: bool = True
+HERE: dict[str, Any] = {"n_outputs": int, "anchor": str}  # keys of methods that their builder reads
+TransformNode = function_node("adfd.methods.transform.transform", ("on_step",))
+StyleMixingNode = function_node("adfd.methods.style_mixing.style_mixing", ("on_step",), **HERE)
+ReferenceMixingNode = function_node(
+    "adfd.methods.reference_mixing.reference_mixing",
+    ("on_step",),
+    anchor=str,
+    references=str,
+    layers=list[int] | None,
+)
+DiversifyNode = function_node("adfd.methods.diversify.diversify", ("on_step",), **HERE)
+GuidedNode = function_node("adfd.methods.guided.guided", ("on_step",))
 
-
-@dataclass
-class RealignedNode(MethodNode):
-    """A method whose codes are moved to the anchor's age."""
-
-    anchor: str = MISSING
-    realignment: Any = MISSING
-    batch_size: int = MISSING
-    age_image: str = MISSING
-
-
-@dataclass
-class StyleMixingNode(RealignedNode):
-    n_outputs: int = MISSING
-    from_resolution: int = MISSING
-    psi: float = MISSING
-
-
-@dataclass
-class ReferenceMixingNode(RealignedNode):
-    references: str = MISSING
-    layers: list[int] | None = MISSING
-    strength: float = MISSING
-
-
-@dataclass
-class DiversifyNode(RealignedNode):
-    n_outputs: int = MISSING
-    perturbation: PerturbationNode = MISSING  # type: ignore[valid-type]
-    loss: Any = MISSING
-    refinement: Any = MISSING
-    acceptance: Any = MISSING
-    redraws: int = MISSING
-
-
-@dataclass
-class GuidedNode(MethodNode):
-    path: Any = MISSING
-    search: Any = MISSING
-    batch_size: int = MISSING
-    age_image: str = MISSING
-
-
-@dataclass
-class ModelNode:
-    _target_: str = MISSING
-    channels: str | None = None
-    age_range: list[float] = MISSING
-    anchor: str = MISSING
-    anchor_identity: float = MISSING
-
-
-@dataclass
-class EmbeddedNode(ModelNode):
-    low_pass: bool = MISSING
-
-
-@dataclass
-class SamNode(ModelNode):
-    sam: str = MISSING
-    arcface: str = MISSING
-    dex: str = MISSING
-    alexnet: str | None = None
-    perceptual: str = MISSING
-    start: str = MISSING
-
-
-@dataclass
-class StyleGAN2Node(ModelNode):
-    generator: str = MISSING
-    judges: str = MISSING
-    arcface: str = MISSING
-    dex: str = MISSING
-    alexnet: str | None = None
-    perceptual: str = MISSING
+STACK: dict[str, Any] = {"age_range": list[float], "anchor": str, "anchor_identity": float}  # of every model stack
+BUILT = ("device", "architecture")
+MobileNode = function_node("adfd.models.mobile.load_mobile", BUILT, **STACK)
+SamNode = function_node("adfd.models.sam.load_sam", BUILT, **STACK)
+Stylegan2Node = function_node("adfd.models.sam.load_stylegan2", BUILT, **STACK)
 
 
 @dataclass
 class DataNode:
     kind: str = MISSING
     path: str | None = MISSING
+    recursive: bool = MISSING
+    pattern: str = MISSING
     seeds: list[int] = MISSING
     psi: float = MISSING
 
@@ -331,7 +309,7 @@ def register() -> None:
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="export_schema", node=ExportConfig)
     methods: dict[str, type] = {
-        "transform": MethodNode,
+        "transform": TransformNode,
         "style_mixing": StyleMixingNode,
         "reference_mixing": ReferenceMixingNode,
         "diversify": DiversifyNode,
@@ -339,7 +317,7 @@ def register() -> None:
     }
     for name, schema in methods.items():
         store.store(group="schema/method", name=name, node=schema)
-    for name, schema in {"embedded": EmbeddedNode, "sam": SamNode, "stylegan2": StyleGAN2Node}.items():
+    for name, schema in {"embedded": MobileNode, "sam": SamNode, "stylegan2": Stylegan2Node}.items():
         store.store(group="schema/model", name=name, node=schema)
     analyses = {"correlation": CorrelationNode, "sensitivity": SensitivityNode, "intervention": InterventionNode}
     analyses |= {"nature": NatureNode}

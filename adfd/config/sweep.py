@@ -29,13 +29,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from PIL import Image
 
-from adfd.basics.errors import AdfdError
-from adfd.basics.files import Row, atomic, held, lock, read_rows
+from adfd.basics.errors import INTERRUPTED, AdfdError
+from adfd.basics.files import Row, atomic, cell, held, lock
 from adfd.config import build_shared
 from adfd.runs.console import show_path, show_sweep
-from adfd.runs.directory import check_owner, config_hash, link_wandb, read_summary, row_key
+from adfd.runs.directory import check_owner, config_hash, link_wandb, read_outputs, read_summary, row_key
 from adfd.runs.sheets import stack_sheets
-from adfd.runs.stage import INTERRUPTED
 
 COLUMNS = (
     "job",
@@ -53,7 +52,7 @@ COLUMNS = (
     "hash",
     "sweep_id",
 )
-EDIT = "edit"  # the stage whose folders belong to a configuration
+EDIT, EVALUATE = "edit", "evaluate"  # stages whose folders belong to a configuration
 MAX_SHEETS = 24  # a larger picture is no longer looked at
 
 
@@ -85,6 +84,21 @@ def own_hash(config: DictConfig) -> str:
         return config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
+def owner(config: DictConfig) -> str:
+    """The hash under which a stage's folder is its own: of a run, or of a folder of pictures that is evaluated.
+
+    No folder of a run is any other stage's.
+    """
+    if config.hydra.job.name == EDIT:
+        return own_hash(config)
+    if config.hydra.job.name == EVALUATE and config.source == "folder":
+        try:
+            return config_hash(build_shared.pictures(config))
+        except AdfdError:  # a value is missing, as the job itself will tell
+            return ""
+    return ""
+
+
 class SweepSummary(Callback):
     """Guards the directory, and collects the jobs' summaries; the exit code is 1 where a job did not finish."""
 
@@ -94,11 +108,10 @@ class SweepSummary(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that is another configuration's before Hydra writes its files there."""
-        if config.hydra.job.name == EDIT:
-            try:
-                check_owner(Path(config.hydra.run.dir), own_hash(config))
-            except (AdfdError, OSError) as error:
-                sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
+        try:
+            check_owner(Path(config.hydra.run.dir), owner(config))
+        except (AdfdError, OSError) as error:
+            sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
@@ -242,7 +255,8 @@ def read_jobs(directory: Path) -> list[Row]:
     mark, clock = directory / "sweep_id", directory / ".lock"
     for file in sorted(directory.glob("*/.hydra/overrides.yaml"), key=lambda path: job_number(path.parts[-3])):
         folder = file.parents[1]
-        results = {row_key(row): row for row in read_rows(folder / "results.jsonl")}.values()
+        rows = [row for row in read_outputs(folder / "results.jsonl") if "status" in row]
+        results = {row_key(row): row for row in rows}.values()
         failed = [row for row in results if row["status"] != "ok"]
         jobs.append(
             {
@@ -277,6 +291,8 @@ def write_csv(path: Path, jobs: list[Row]) -> None:
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
     table.writeheader()
-    table.writerows(job | {"overrides": " ".join(job["overrides"])} for job in jobs)
+    for job in jobs:
+        told = job | {"overrides": " ".join(job["overrides"])}
+        table.writerow({key: cell(value) if isinstance(value, str) else value for key, value in told.items()})
     with atomic(path) as stream:
         stream.write(text.getvalue().encode())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adfd.analysis.random_faces import latents
+from adfd.basics.arrays import read_arrays
 from adfd.basics.batching import row_by_row
 from adfd.basics.files import atomic
 from adfd.evaluation.panel import Panel, load_panel
@@ -52,8 +53,7 @@ def collect(networks: Networks, panel: Panel, path: Path, n_faces: int, psi: flo
     """Read the first faces of a seed into a file, which is rewritten as it grows."""
     known = dict[str, np.ndarray]()
     if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            known = {name: file[name] for name in file.files if file[name].ndim}
+        known = {name: array for name, array in read_arrays(path).items() if array.ndim}
     start = len(known["w"]) if known else 0
     for rows, w in latents(networks, n_faces, psi, seed):
         if rows.stop <= start:

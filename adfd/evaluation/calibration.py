@@ -16,9 +16,11 @@ from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import AdfdError
 
 SHIPPED = Path(str(files("adfd") / "data" / "panel-mobilestylegan-ffhq-1024.npz"))
@@ -82,10 +84,10 @@ class Calibration:
     def load(cls, path: Path) -> Calibration:
         """Raises AdfdError where the file is missing or no calibration."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values = {name: file[name].astype(np.float64) for name in ARRAYS}
-                return cls(**values, **{name: file[name].item() for name in NUMBERS})
-        except (OSError, KeyError, ValueError) as error:
+            file = read_arrays(path)
+            values: dict[str, Any] = {name: file[name].astype(np.float64) for name in ARRAYS}
+            return cls(**values, **{name: file[name].item() for name in NUMBERS})
+        except (AdfdError, OSError, KeyError, ValueError) as error:
             raise AdfdError(f"{path} is no calibration ({error}); make one with: make calibration") from error
 
     def save(self, path: Path) -> None:
@@ -171,8 +173,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print(__doc__)
         return 1
-    with np.load(arguments[0], allow_pickle=False) as file:
-        calibration = fit({name: file[name] for name in file.files})
+    calibration = fit(read_arrays(Path(arguments[0])))
     calibration.save(Path(arguments[1]))
     print(f"{len(calibration.natural_age)} faces")
     print("\n".join(f"{name} {getattr(calibration, name):.3f}" for name in NUMBERS))

@@ -156,6 +156,7 @@ def check_row(row: Row, file: Path) -> None:
         "status": str,
         "reason": str,
         "image": str | None,
+        "file": str | None,
         **dict.fromkeys(numbers, int | float | None),
     }.items():
         if (key not in row and key in ROW) or not isinstance(row.get(key), kind if key in row else object):

@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from adfd.basics.arrays import read_arrays
+from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row, append_line, end_line, read_rows
 from adfd.basics.pooling import pool
 from adfd.evaluation.independent import Independent
@@ -195,11 +196,19 @@ class Measuring:
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
             return {}
-        s = torch.stack([torch.from_numpy(np.load(path, allow_pickle=False)["s"]) for path in codes]).to(stack.device)
+        s = torch.stack([_code(path) for path in codes]).to(stack.device)
         age, source_age = (torch.tensor([row[key] for row in group]).to(s) for key in ("age", "source_age"))
         s = edited_back(stack, img, s, age, source_age, self.batch_size)
         back = self._each(judges.embed, stack.render(s, self.batch_size))
         return {"id_similarity_cyclic": judges.id_similarity(back, judges.embed(source))}
+
+
+def _code(path: Path) -> Tensor:
+    """A code `[C]` of a run. Raises ValueError where its file is damaged."""
+    try:
+        return torch.from_numpy(read_arrays(path)["s"])
+    except AdfdError as error:
+        raise ValueError(str(error)) from error
 
 
 def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_age: Tensor, batch_size: int) -> Tensor:
@@ -242,6 +251,6 @@ def read_pictures(paths: Sequence[Path], device: torch.device) -> Tensor:
     """Pictures as pooled images `[N, 3, 256, 256]`, where larger than that."""
     images = []
     for path in paths:
-        with Image.open(path) as file:
+        with Image.open(path, formats=("PNG",)) as file:  # what a run writes
             images.append(pool(as_img(file.convert("RGB"))))
     return torch.cat(images).to(device)

@@ -55,12 +55,8 @@ def _predictor() -> Any:
     return dlib.shape_predictor(str(weights.LANDMARKS.locate()))
 
 
-def find_faces(image: Image.Image) -> list[Face]:
-    """Faces of an RGB picture, largest first; empty where there is none.
-
-    The picture is searched at 1280 px, and at twice that where nothing turns up. Doubtful finds count only where there
-    is no other, and then only the surest. Raises AdfdError where the landmark file is missing.
-    """
+def _search(image: Image.Image) -> tuple[np.ndarray, Any, Any]:
+    """The pixels that the detector saw, and the boxes and confidences of what it found there."""
     scale = DETECTION_SIZE / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2))
@@ -68,6 +64,22 @@ def find_faces(image: Image.Image) -> list[Face]:
         boxes, confidences, _ = _detector().run(pixels, n_upsamplings, 0.0)
         if boxes:
             break
+    return pixels, boxes, confidences
+
+
+def has_face(image: Image.Image) -> bool:
+    """Whether the detector finds a face in an RGB picture; it needs no file of weights."""
+    return bool(_search(image)[1])
+
+
+def find_faces(image: Image.Image) -> list[Face]:
+    """Faces of an RGB picture, largest first; empty where there is none.
+
+    The picture is searched at 1280 px, and at twice that where nothing turns up. Doubtful finds count only where there
+    is no other, and then only the surest. Raises AdfdError where the landmark file is missing.
+    """
+    scale = DETECTION_SIZE / max(image.size)
+    pixels, boxes, confidences = _search(image)
     faces = []
     for box, confidence in zip(boxes, confidences, strict=True):
         points = [(point.x, point.y) for point in _predictor()(pixels, box).parts()]

@@ -29,6 +29,10 @@ class People:
         """The aligned crop at full resolution; None for a synthetic person."""
         return next((face.crop for face in self.faces if face.name == name and face.crop), None)
 
+    def file(self, name: str) -> str | None:
+        """The photo's own name; None for a synthetic person."""
+        return next((face.file for face in self.faces if face.name == name), None)
+
 
 def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> People:
     """One person per seed, from z = RandomState(seed).randn(1, 512) truncated by `psi`. Raises AdfdError for none."""
@@ -47,13 +51,19 @@ def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> Pe
 
 
 def photographed_people(
-    networks: Networks, photos: Sequence[Path], settings: PrepareSettings, cache: Path, share: slice = slice(None)
+    networks: Networks,
+    photos: Sequence[Path],
+    settings: PrepareSettings,
+    cache: Path,
+    share: slice = slice(None),
+    root: Path | None = None,
 ) -> People:
-    """People from `photos[share]`, prepared or found in the cache, with names unique among all of `photos`.
+    """People from `photos[share]`, prepared or found in the cache, with names unique among all of `photos`, which hold
+    the folders below `root`.
 
     Raises AdfdError where not one face can be used.
     """
-    faces = prepare(photos, networks, settings, cache, share=share)
+    faces = prepare(photos, networks, settings, cache, root=root, share=share)
     ready = [face for face in faces if face.status == "ready"]
     if not ready:
         reasons = "; ".join(f"{face.photo.name}: {face.reason}" for face in faces[:5])

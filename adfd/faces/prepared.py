@@ -20,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.batching import OutOfMemory, halved
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import atomic, one_line
+from adfd.basics.files import atomic, cell, one_line
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.basics.progress import bar as progress_bar
-from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, is_aligned
+from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, has_face, is_aligned
 from adfd.faces.invert import invert
 from adfd.faces.photos import as_img, read_photo
 from adfd.models.networks import Networks
@@ -47,6 +48,8 @@ class PrepareSettings:
     """Which faces of a photo: "largest" or "all"."""
     align: Any  # a union of bool and str is beyond OmegaConf
     """True; False where the photos are aligned square crops already and only need resizing; auto to tell them apart."""
+    require_face: bool
+    """Whether a picture that is taken as it is must show a face that the detector finds."""
     size: int
     """Side of the crop, in px."""
     steps: int
@@ -100,6 +103,8 @@ class PreparedFace:
     perceptual: float | None = None
     cached: bool = False
     """True where an earlier call made the latents."""
+    file: str = ""
+    """The photo's own name, below the folder that was searched."""
 
 
 READINGS = ("id_similarity", "id_distance", "pixel_error", "perceptual")
@@ -111,12 +116,14 @@ def prepare(
     settings: PrepareSettings,
     cache: Path,
     *,
+    root: Path | None = None,
     share: slice = slice(None),
     progress: bool = True,
 ) -> list[PreparedFace]:
     """Align and invert the faces of `photos[share]`; at least one record per photo, in their order.
 
-    Names are unique among all of `photos`, so that every rank may take a share of its own. Where the networks have an
+    Names are unique among all of `photos`, so that every rank may take a share of its own, and hold the folders between
+    `root` and a photo. Where the networks have an
     encoder nothing is inverted, and a record has no latents.
 
     A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
@@ -130,11 +137,11 @@ def prepare(
         raise AdfdError(f"cache folder {cache} cannot be made: {error.strerror}") from error
     faces: list[PreparedFace] = []
     encoded = networks.has_encoder
-    photo_names = unique_names(photos)
+    photo_names = unique_names(photos, root)
     named = list(zip(photo_names, photos, strict=True))[share]
     for name, photo in progress_bar(named, desc="align", unit="photo", disable=not progress):
         for face_name, (crop, aligned) in zip(face_names(name, photo_names), crops(photo, settings), strict=False):
-            face = PreparedFace(face_name, photo, "ready", aligned=aligned)
+            face = PreparedFace(face_name, photo, "ready", aligned=aligned, file=below(photo, root).as_posix())
             if isinstance(crop, str):
                 face = replace(face, status="skipped", reason=crop)
             else:
@@ -181,16 +188,24 @@ def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow([field.name for field in fields(PreparedFace)])
-    table.writerows(astuple(face) for face in faces)
-    _write(path, lambda file: file.write(text.getvalue().encode(errors="backslashreplace")))
+    for face in faces:
+        values = astuple(face)
+        table.writerow([cell(str(value)) if isinstance(value, str | Path) else value for value in values])
+    _write(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def unique_names(photos: Sequence[Path]) -> list[str]:
-    """A name for every photo: its file name without suffix, made safe, followed by #2, #3 ... where that is taken.
+def below(photo: Path, root: Path | None) -> Path:
+    """A photo's path below the folder that was searched; its file name where it does not lie there."""
+    return photo.relative_to(root) if root and photo.is_relative_to(root) else Path(photo.name)
+
+
+def unique_names(photos: Sequence[Path], root: Path | None = None) -> list[str]:
+    """A name for every photo: its folders below `root` and its file name without suffix, joined by __ and made safe,
+    followed by #2, #3 ... where that is taken.
 
     Names that differ only in upper and lower case would be one file on some disks.
     """
-    stems = [safe_name(photo.stem) for photo in photos]
+    stems = [safe_name("__".join([*below(photo, root).parent.parts, photo.stem])) for photo in photos]
     taken, names = {stem.casefold() for stem in stems}, list[str]()
     first = {stem.casefold(): i for i, stem in reversed(list(enumerate(stems)))}
     for i, stem in enumerate(stems):
@@ -233,6 +248,8 @@ def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image 
     found = find_faces(image) if settings.align else []
     if not settings.align and width != height:
         yield f"picture is {width} x {height} px; without alignment it must be a square crop", False
+    elif not settings.align and settings.require_face and not has_face(image):
+        yield "no face found; prepare.require_face=false takes the picture as it is", False
     elif not settings.align or (settings.align == "auto" and any(is_aligned(image, f.landmarks) for f in found)):
         yield image.resize((settings.size, settings.size), Image.Resampling.LANCZOS), True
     elif not found:
@@ -315,8 +332,8 @@ def _load_w_plus(path: Path, networks: Networks) -> Tensor:
 def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | None:
     """Latents and readings, or None where the file is missing, damaged or not of this generator."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("w_plus", *READINGS)}
+        file = read_arrays(path)
+        arrays = {key: file[key] for key in ("w_plus", *READINGS)}
     except Exception:
         return None
     fits = arrays["w_plus"].shape == (networks.space.n_w_rows, networks.generator.w_dim)

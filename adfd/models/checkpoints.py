@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -60,12 +61,38 @@ def read(path: Path) -> Any:
     if zipped and not zipfile.is_zipfile(path):
         raise AdfdError(f"{path} is truncated: it ends after {size / 1e6:.1f} MB without its index; download it again")
     try:
+        (_check_records if zipped else _check_storages)(path, size)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # unpicklers raise whatever they like on other data
         reason = (str(error).strip() or type(error).__name__).split("\n")[0][:150]
         raise AdfdError(
             f"{path} is not a file of PyTorch weights, or truncated ({size / 1e6:.1f} MB: {reason}); download it again"
         ) from error
+
+
+def _check_records(path: Path, size: int) -> None:
+    """Raise ValueError where a file's records are packed: PyTorch stores them as they are, a bomb does not."""
+    with zipfile.ZipFile(path) as file:
+        if any(record.compress_type != zipfile.ZIP_STORED or record.file_size > size for record in file.infolist()):
+            raise ValueError("its records are packed, which PyTorch's are not")
+
+
+def _check_storages(path: Path, size: int) -> None:
+    """Raise ValueError where a file in the old format claims more numbers than it has bytes.
+
+    Its first four pickles are a mark, a version, the system, and the content, in which storages tell their sizes; their
+    numbers follow.
+    """
+    claimed, last = 0, 0
+    with path.open("rb") as file:
+        for _ in range(4):
+            for opcode, argument, _ in pickletools.genops(file):
+                if "INT" in opcode.name or "LONG" in opcode.name:
+                    last = argument if isinstance(argument, int) and "PUT" not in opcode.name else last
+                if opcode.name == "BINPERSID":
+                    claimed += last
+                if claimed > size:
+                    raise ValueError(f"it claims {claimed} numbers and has {size} bytes")
 
 
 def entry(content: Any, key: str | None, path: Path, kind: type = Mapping) -> Any:

@@ -24,9 +24,13 @@ def read_tensors(path: Path, shapes: list[Shape]) -> list[Tensor]:
     """The tensors of these shapes (samples, k, rows, columns), which must follow one another in the file in this order.
 
     A tensor is its format's version (2) and its shape as dlib integers, then float32 values. Raises AdfdError where the
-    file holds no such sequence.
+    file cannot be read or holds no such sequence.
     """
-    data, at, tensors = path.read_bytes(), 0, []
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AdfdError(f"{path} cannot be read: {error.strerror}") from error
+    at, tensors = 0, []
     for i, shape in enumerate(shapes):
         header = b"".join(map(dlib_integer, (2, *shape)))
         found, size = data.find(header, at), 4 * math.prod(shape)

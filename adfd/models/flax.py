@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from pickle import Unpickler
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adfd.basics import pickles
 from adfd.basics.errors import AdfdError
 
-ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-}
-"""All that such a file names."""
-
-
-class _ArrayUnpickler(Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise AdfdError(f"it asks for {module}.{name}")
-        return ALLOWED[module, name]
+MAX_BYTES = 2**28
+MAX_ARRAYS, MAX_DEPTH = 10_000, 20
+"""Dictionaries that hold one another many times over would take for ever to walk."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -33,18 +24,27 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises AdfdError where the file is missing, no pickle, or one that asks for more than arrays.
     """
     try:
-        with path.open("rb") as file:
-            tree = _ArrayUnpickler(file).load()
-        return dict(_leaves(tree.get("params", tree)))
+        if path.stat().st_size > MAX_BYTES:
+            raise pickles.RefusedError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+        tree = pickles.load(path.read_bytes(), pickles.ARRAYS)
+        arrays: dict[str, Tensor] = {}
+        for name, array in _leaves(tree.get("params", tree)):
+            if len(arrays) == MAX_ARRAYS:
+                raise pickles.RefusedError(f"it holds more than {MAX_ARRAYS} arrays")
+            arrays[name] = torch.from_numpy(array.values.astype(np.float32))
+        return arrays
     except Exception as error:  # whatever a damaged or hostile pickle makes of the machine that reads it
-        raise AdfdError(f"{path} is no file of arrays ({error}); nothing in it was executed") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise AdfdError(f"{path} is no file of arrays ({reason:.200}); nothing in it was executed") from error
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:
-    leaves: list[tuple[str, Tensor]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            leaves += _leaves(value, f"{prefix}{key}/")
+def _leaves(tree: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, pickles.Array]]:
+    if depth > MAX_DEPTH:
+        raise pickles.RefusedError("its dictionaries are nested too deep")
+    for i, (key, value) in enumerate(tree.items()):
+        if i > MAX_ARRAYS or not isinstance(value, dict | pickles.Array):
+            raise pickles.RefusedError(f"{prefix}{key} is no array")
+        if isinstance(value, pickles.Array):
+            yield f"{prefix}{key}", value
         else:
-            leaves.append((f"{prefix}{key}", torch.from_numpy(np.array(value, dtype=np.float32))))
-    return leaves
+            yield from _leaves(value, f"{prefix}{key}/", depth + 1)

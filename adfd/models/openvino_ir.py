@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 import torch
@@ -15,12 +18,17 @@ from torch import Tensor
 
 from adfd.basics.errors import AdfdError
 
+MAX_BYTES = 2**24
+"""Of a topology: a hundred times MobileStyleGAN's."""
+MAX_READINGS = 4
+"""How often the constants may be read over, in all, before memory is what they ask for."""
+
 
 class IntermediateRepresentation:
     """The operations of an IR graph in file order, each with the constants that feed it."""
 
     def __init__(self, xml: Path, bin: Path) -> None:
-        root = ElementTree.parse(xml).getroot()
+        root = _parse(xml)
         self._layers = {layer.get("id"): layer for layer in root.iterfind("layers/layer")}
         self._sources: dict[str | None, list[str | None]] = {}
         self._sinks: dict[str | None, list[str | None]] = {}
@@ -29,6 +37,7 @@ class IntermediateRepresentation:
             self._sinks.setdefault(edge.get("from-layer"), []).append(edge.get("to-layer"))
         self._data = np.memmap(bin, dtype=np.uint8, mode="r")
         self._xml = xml
+        self._left = MAX_READINGS * len(self._data)
 
     def operations(self, *types: str) -> list[str]:
         """Ids of the operations of these types, in file order."""
@@ -69,12 +78,46 @@ class IntermediateRepresentation:
             raise AdfdError(f"{self._xml}: constant {id} is {data.get('element_type')}, expected f32")
         offset, size = int(data.get("offset", 0)), int(data.get("size", 0))
         shape = [int(n) for n in data.get("shape", "").split(",") if n.strip()]
+        self._left -= size
+        if not 0 <= offset <= offset + size <= len(self._data) or self._left < 0:
+            raise AdfdError(f"{self._xml}: constant {id} is not within its file of constants")
         values = self._data[offset : offset + size].view("<f4").astype(np.float32)
         if values.size != math.prod(shape):
             raise AdfdError(f"{self._xml}: constant {id} holds {values.size} numbers, its shape {shape} needs more")
         return torch.from_numpy(values).reshape(shape)
 
 
+def _parse(xml: Path) -> ElementTree.Element:
+    """The topology. Raises ValueError for a large one, or one that declares entities, which could grow without end."""
+    if xml.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+    text, look = xml.read_bytes(), expat.ParserCreate()
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares a document type")
+
+    look.StartDoctypeDeclHandler = refuse
+    look.Parse(text, True)
+    return ElementTree.fromstring(text)
+
+
+def _in_a_line(read: Callable[[Path, Path], dict[str, Tensor]]) -> Callable[[Path, Path], dict[str, Tensor]]:
+    """A reader that raises AdfdError alone, whatever a damaged graph leads to."""
+
+    @wraps(read)
+    def reading(xml: Path, bin: Path) -> dict[str, Tensor]:
+        try:
+            return read(xml, bin)
+        except AdfdError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise AdfdError(f"{xml} is not MobileStyleGAN's ({type(error).__name__}: {reason:.200})") from error
+
+    return reading
+
+
+@_in_a_line
 def read_mapping(xml: Path, bin: Path) -> dict[str, Tensor]:
     """State of MobileStyleGAN's mapping network: `mapping.{i}.weight` `[512, 512]`, `mapping.{i}.bias` `[512]`."""
     ir = IntermediateRepresentation(xml, bin)
@@ -85,6 +128,7 @@ def read_mapping(xml: Path, bin: Path) -> dict[str, Tensor]:
     return state
 
 
+@_in_a_line
 def read_synthesis(xml: Path, bin: Path) -> dict[str, Tensor]:
     """State of MobileStyleGAN's synthesis network, with the affine maps of all style layers joined into one."""
     ir = IntermediateRepresentation(xml, bin)

@@ -21,24 +21,35 @@ Box = tuple[float, float, float, float]
 def read_weights(entries: Sequence[dict[str, Any]], data: bytes) -> dict[str, Tensor]:
     """Arrays by name, as float32, from a manifest's entries and the file that holds them in the manifest's order.
 
-    Raises AdfdError where the file's length is not what the manifest says.
+    Raises AdfdError where the file's length is not what the manifest says, or that is no manifest.
     """
-    weights, start = {}, 0
-    for entry in entries:
-        quantised = entry.get("quantization", {})
-        kind = np.dtype(quantised.get("dtype", entry["dtype"]))
-        count = math.prod(entry["shape"])
-        stop = start + count * kind.itemsize
-        if stop > len(data):
-            raise AdfdError(f"file of weights ends before {entry['name']}: {len(data)} bytes")
-        values = np.frombuffer(data, kind, count, start).astype(np.float32)
-        if "scale" in quantised:
-            values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
-        weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]).copy())
-        start = stop
+    weights: dict[str, Tensor] = {}
+    start = 0
+    try:
+        for entry in entries:
+            start = _read_weight(entry, data, start, weights)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise AdfdError(f"the list of weights is not TensorFlow's ({type(error).__name__}: {error})") from error
     if start != len(data):
         raise AdfdError(f"file of weights holds {len(data)} bytes, its manifest {start}")
     return weights
+
+
+def _read_weight(entry: dict[str, Any], data: bytes, start: int, weights: dict[str, Tensor]) -> int:
+    """Take one array in, which begins at a byte of the data; where the next one does."""
+    quantised = entry.get("quantization", {})
+    kind, shape = np.dtype(quantised.get("dtype", entry["dtype"])), [int(n) for n in entry["shape"]]
+    count = math.prod(shape)
+    if kind.kind not in "biuf" or any(n < 0 for n in shape):
+        raise ValueError(f"{shape} values of type {kind}")
+    stop = start + count * kind.itemsize
+    if stop > len(data):
+        raise AdfdError(f"file of weights ends before {entry['name']}: {len(data)} bytes")
+    values = np.frombuffer(data, kind, count, start).astype(np.float32)
+    if "scale" in quantised:
+        values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
+    weights[str(entry["name"])] = torch.from_numpy(values.reshape(shape).copy())
+    return stop
 
 
 def kernel(array: Tensor) -> Tensor:

@@ -23,7 +23,10 @@ def cache_folder() -> Path:
     """`$ADFD_CACHE`, or adfd's folder in the user's cache."""
     if moved := os.environ.get("ADFD_CACHE"):
         return Path(moved).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adfd"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adfd"
+    except RuntimeError:  # neither HOME nor an entry for this user
+        raise AdfdError("there is no home folder to keep weights in; set ADFD_CACHE to a folder") from None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adfd.basics.files import atomic, one_line
+from adfd.basics.files import cell as text_cell
 from adfd.evaluation.jobs import Estimate, Job, label
 from adfd.evaluation.metrics import QUANTITIES, Quantity
 
@@ -177,13 +178,8 @@ def as_csv(table: Table, jobs: Sequence[Job]) -> str:
             values = [getattr(column.values[row], part, math.nan) for part in parts]
             cells += ["" if math.isnan(value) else value for value in values]
         told = (name, str(job.directory), " ".join(job.overrides), job.status)
-        writer.writerow([*map(_no_formula, told), *cells])
+        writer.writerow([*map(text_cell, told), *cells])
     return text.getvalue()
-
-
-def _no_formula(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def write(table: Table, jobs: Sequence[Job], stem: Path) -> None:

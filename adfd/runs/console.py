@@ -51,6 +51,11 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
     if summary["skipped_photos"]:
         show("photos left out", ("photo", "reason"), list(summary["skipped_photos"].items()))
     show_path("run directory", run.path)
+    failed, skipped = summary["failures"], len(summary["skipped_photos"])
+    told = [f"{failed} of {len(run.rows)} outputs failed"] if failed else []
+    told += [f"{skipped} photo{'s were' if skipped > 1 else ' was'} left out"] if skipped else []
+    if told:
+        print(f"{' and '.join(told)}; results.jsonl and photos.csv in the run directory say why", flush=True)
 
 
 def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
@@ -59,6 +64,8 @@ def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
     rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
     show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)
     show_path("table", path)
+    if skipped := sum(face.status != "ready" for face in faces):
+        print(f"{skipped} of {len(faces)} faces and photos left out; the table says why", flush=True)
 
 
 def show_channels(channels: Channels, space: StyleSpace, fdr: float, path: Path) -> None:

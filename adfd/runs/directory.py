@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import OccupiedError
 from adfd.basics.files import Row, append_line, atomic, end_line, finite, json_line, lock, read_rows
 
@@ -81,14 +82,15 @@ class RunDirectory:
         self.reload()
         self.save_summary({"status": "running"})
         for file in (self.path / "steps.jsonl", self.path / "candidates.jsonl"):
-            lines = read_rows(file)
+            lines = read_outputs(file)
             if len(kept := [line for line in lines if self.done(*row_key(line))]) < len(lines):
                 with atomic(file) as stream:
                     stream.writelines(json_line(line) for line in kept)
 
     def reload(self) -> None:
         """Read `results.jsonl` again, with the rows that other ranks wrote."""
-        self._rows = {row_key(row): row for row in read_rows(self.path / "results.jsonl")}
+        rows = read_outputs(self.path / "results.jsonl")
+        self._rows = {row_key(row): row for row in rows if "status" in row}
 
     @property
     def rows(self) -> list[Row]:
@@ -143,8 +145,7 @@ class RunDirectory:
     def load_latent(self, name: str) -> Tensor:
         import torch
 
-        with np.load(self.path / f"latents/{name}.npz", allow_pickle=False) as file:
-            return torch.from_numpy(file["s"])
+        return torch.from_numpy(read_arrays(self.path / f"latents/{name}.npz")["s"])
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         write_summary(self.path, summary)
@@ -156,9 +157,17 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty where there is none."""
-    file = directory / "summary.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    """A run's `summary.json`; empty where there is none that can be read."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def read_outputs(file: Path) -> list[Row]:
+    """Rows of a JSON lines file that say which output they are of, as all of a run do."""
+    return [row for row in read_rows(file) if {"photo", "target_age", "output"} <= row.keys()]
 
 
 def check_owner(directory: Path, own: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from adfd.basics.errors import AdfdError, describe, disk_full
+from adfd.basics.errors import AdfdError, describe, unwritable
 from adfd.basics.files import Row
 from adfd.faces.people import People
 from adfd.methods.anchors import Anchors
@@ -17,7 +17,7 @@ from adfd.methods.refine import Sample
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
 from adfd.runs.ranks import Ranks
-from adfd.runs.readings import blank_row, doubtful, read_output, summary
+from adfd.runs.readings import all_failed, blank_row, doubtful, read_output, summary
 from adfd.runs.showing import Showing
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Edit:
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
         """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
 
-        An output that fails becomes a row with its reason; the rest goes on.
+        An output that fails becomes a row with its reason; the rest goes on. Where all fail, so does the run.
         """
         started, status, n = time.perf_counter(), "failed", len(self.people.sources)
         told: dict[str, Any] = {}
@@ -56,7 +56,10 @@ class Edit:
         finally:
             if self.ranks.first:
                 self.run.reload()  # with what other ranks wrote
-                told = summary(self.making.networks, self.run, self.people, status, time.perf_counter() - started)
+                reason = all_failed(self.run.rows) if status == "finished" else ""
+                status = "failed" if reason else status
+                seconds = time.perf_counter() - started
+                told = summary(self.making.networks, self.run, self.people, status, seconds) | {"reason": reason}
                 self.run.save_summary(told)
             self.showing.finish(told, exit_code=int(status != "finished"))
         return told
@@ -76,7 +79,7 @@ class Edit:
             if wanted:
                 self._make(self.making.anchors(rows.start, rows.stop, target_age), wanted, target_age)
         except Exception as error:
-            if disk_full(error):
+            if unwritable(error):
                 raise  # nothing more can be written, not even this failure
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
@@ -122,6 +125,7 @@ class Edit:
             self.run.append_candidate({"photo": photo, "target_age": target_age, "output": sample.output} | told)
 
     def _record(self, row: Row) -> None:
-        """Append a finished or failed row, and show it."""
+        """Append a finished or failed row, with its photo's own name, and show it."""
+        row = row | {"file": self.people.file(row["photo"])}
         self.run.append(row)
         self.showing.row(row)

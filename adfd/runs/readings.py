@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -119,6 +120,13 @@ def diversity(networks: Networks, run: RunDirectory) -> list[float]:
             distance = networks.perceptual.distance([f[a] for f in features], [f[b] for f in features])
             values.append(distance.mean().item())
     return values
+
+
+def all_failed(rows: Sequence[Row]) -> str:
+    """Why a run has no output, where every one of them failed; empty otherwise."""
+    if not rows or any(row["status"] == "ok" for row in rows):
+        return ""
+    return f"all {len(rows)} outputs failed: {rows[0]['reason']}"
 
 
 def summary(networks: Networks, run: RunDirectory, people: People, status: str, seconds: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from adfd.basics import progress
-from adfd.basics.errors import describe, disk_full
+from adfd.basics.errors import describe, unwritable
 from adfd.basics.files import Row, atomic
 from adfd.runs.animation import Animation, animate
 from adfd.runs.directory import RunDirectory
@@ -91,7 +91,7 @@ class Showing:
                 try:
                     self._animate(name, [f"{photo}_age{row['target_age']:g}_{output}" for row in rows])
                 except Exception as error:
-                    if disk_full(error):
+                    if unwritable(error):
                         raise
                     log.exception("the animation of %s failed: %s", name, describe(error))
 

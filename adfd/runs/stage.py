@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -12,17 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics import progress, threads
-from adfd.basics.errors import AdfdError, OccupiedError, describe
+from adfd.basics.errors import INTERRUPTED, AdfdError, OccupiedError, describe
 from adfd.runs.directory import read_summary, write_summary
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+TRACED = os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""Whether the user asked for tracebacks."""
 
 Result = TypeVar("Result")
 
@@ -53,8 +54,11 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
     except (AdfdError, OSError) as error:  # what the user can mend: OSErrors name the file and what is wrong with it
         if not isinstance(error, OccupiedError):
             record("failed", describe(error))
+        if alone and not TRACED:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
         if alone:
-            raise CompactHydraException(f"error: {error}") from error
+            raise
         log.error("%s", error)
     except Exception as error:
         record("failed", describe(error))

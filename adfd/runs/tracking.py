@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import Row, finite, read_rows
+from adfd.basics.files import Row, cell, finite, read_rows
 from adfd.runs.directory import row_key
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class CsvTracker:
             self._writer.writerow(["point", "metric", "value"])
 
     def log(self, metrics: dict[str, float]) -> None:
-        self._writer.writerows((self._point, name, value) for name, value in metrics.items())
+        self._writer.writerows((self._point, cell(name), value) for name, value in metrics.items())
         self._file.flush()
         self._point += 1
 

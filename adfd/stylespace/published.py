@@ -6,15 +6,13 @@ the eleven names that such a file uses: any other name is refused before it is l
 
 from __future__ import annotations
 
-from functools import partial
-from inspect import isfunction
 from pathlib import Path
-from pickle import Unpickler
 from typing import Any
 
 import numpy as np
 
 from adfd.basics.errors import AdfdError
+from adfd.basics.pickles import ARRAYS, Array, RefusedError, load, numbers
 
 GENERATOR = "stylegan2-ffhq-1024"
 """The generator that the coefficients belong to."""
@@ -29,9 +27,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise _RefusedError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-        with path.open("rb") as file:
-            return _columns(_TableUnpickler(file).load())
+            raise RefusedError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+        return _columns(load(path.read_bytes(), STAND_INS))
     except FileNotFoundError:
         raise AdfdError(
             f"channels file {path} does not exist; copy correlation_analysis.pkl of the paper's code there, "
@@ -45,10 +42,6 @@ def read(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-class _RefusedError(Exception):
-    """The pickle asks for what a table does not need."""
-
-
 class _Frame:
     """Stands for pandas.DataFrame: keeps what the pickle would set on it."""
 
@@ -58,39 +51,10 @@ class _Frame:
         self.state = state
 
 
-class _Dtype:
-    """Stands for numpy.dtype: plain numbers are rebuilt, objects stay a list."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.code = code
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1]
-        self.code = self.code if order == "|" else order + self.code
-
-
-class _Array:
-    """Stands for numpy.ndarray where its values are objects, as the names of columns are."""
-
-    values: Any
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, _, dtype, _, self.values = state
-        if isinstance(self.values, bytes):
-            self.values = _frombuffer(self.values, dtype)
-
-
-def _frombuffer(buffer: bytes, dtype: _Dtype, shape: Any = -1, order: str = "C") -> np.ndarray:
-    kind = np.dtype(dtype.code)
-    if kind.kind not in "fiu":
-        raise _RefusedError(f"it holds values of type {kind}")
-    return np.frombuffer(buffer, kind).reshape(shape, order=order)  # type: ignore[call-overload]
-
-
 def _index(_: object, state: dict[str, Any]) -> Any:
     """Stands for pandas' `_new_Index`: the labels of rows or columns."""
     data = state["data"]
-    return data.values if isinstance(data, _Array) else data
+    return data.values if isinstance(data, Array) else data
 
 
 STAND_INS: dict[tuple[str, str], Any] = {
@@ -100,36 +64,21 @@ STAND_INS: dict[tuple[str, str], Any] = {
     ("pandas.core.indexes.base", "_new_Index"): _index,
     ("pandas.core.indexes.base", "Index"): None,
     ("pandas.core.indexes.numeric", "Int64Index"): None,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-    ("numpy", "ndarray"): None,
-    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.numeric", "_frombuffer"): numbers,
     ("builtins", "slice"): slice,
+    **ARRAYS,
 }
-
-
-class _TableUnpickler(Unpickler):
-    """Knows the stand-ins and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise _RefusedError(f"it asks for {module}.{name}")
-        stand_in = STAND_INS[module, name]
-        return partial(stand_in) if isfunction(stand_in) else stand_in  # a file may spoil its own copy alone
-
-    def persistent_load(self, pid: object) -> Any:
-        raise _RefusedError("it refers to objects outside the file")
 
 
 def _columns(frame: Any) -> dict[str, np.ndarray]:
     """The table's index and columns, from the blocks of columns that pandas keeps."""
     if not isinstance(frame, _Frame):
-        raise _RefusedError("it holds no table")
+        raise RefusedError("it holds no table")
     blocks, (names, index) = frame.state["_mgr"]
     columns: dict[str, np.ndarray] = {}
     for values, placement in blocks:
         columns |= dict(zip(names[placement], values, strict=True))
     table = {"index": index, "coef_age": columns["COEF_AGE"], "coef_id": columns["COEF_ID"]}
     if not all(np.isfinite(values).all() and values.shape == index.shape for values in table.values()):
-        raise _RefusedError("its columns are not plain numbers, one for each row")
+        raise RefusedError("its columns are not plain numbers, one for each row")
     return table

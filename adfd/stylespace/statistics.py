@@ -14,11 +14,18 @@ import torch
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
+from adfd.basics.arrays import read_arrays
 from adfd.basics.errors import AdfdError
 from adfd.stylespace import published
 from adfd.stylespace.layout import StyleSpace, stylegan2
 from adfd.stylespace.regions import REGIONS
 
+PER_CHANNEL = (
+    *("coef_age", "coef_id", "s_mean", "s_std", "r_age", "p_age", "p_id", "sensitivity_age", "sensitivity_id"),
+    *("region_sensitivity", "slope_age", "slope_age_sd", "p_slope", "id_change", "p_id_change", "pixel_change"),
+    *("perceptual_change", "region_change"),
+)
+"""What a channels file has a row of for every channel."""
 SCHEMA_VERSION = 3
 READABLE = (2, 3)  # 2 is without what analysis=nature finds
 
@@ -132,8 +139,7 @@ class Channels:
             return _published(path, generator)
         path = file_of(path, generator)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = read_arrays(path)
         except FileNotFoundError:
             raise AdfdError(f"channels file {path} does not exist; {remedy}") from None
         except Exception as error:
@@ -141,6 +147,7 @@ class Channels:
         version = arrays.pop("schema_version", None)
         if version not in READABLE or "generator" not in arrays or set(arrays) - {field.name for field in fields(cls)}:
             raise AdfdError(f"channels file {path} has schema {version}, this program reads {_and(READABLE)}; {remedy}")
+        _check(arrays, path)
         values: dict[str, Any] = {
             key: torch.from_numpy(array) if array.ndim else array.item() for key, array in arrays.items()
         }
@@ -219,6 +226,17 @@ def adjusted(p: Tensor) -> Tensor:
     q, known = torch.full_like(p, math.nan), ~p.isnan()
     q[known] = torch.from_numpy(false_discovery_control(p[known].double().numpy())).to(p.dtype)
     return q
+
+
+def _check(arrays: dict[str, Any], path: Path) -> None:
+    """Raise AdfdError where a channels file holds texts for numbers, or its columns differ in length."""
+    for key, array in arrays.items():
+        if (array.dtype.kind == "U") != (key == "generator") or (key == "generator" and array.ndim):
+            raise AdfdError(f"channels file {path}: {key} is of another kind, got {array.dtype} of shape {array.shape}")
+    lengths = {key: array.shape[:1] for key, array in arrays.items() if key in PER_CHANNEL}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise AdfdError(f"channels file {path} has columns of different lengths: {told:.300}")
 
 
 def file_of(path: Path, generator: str) -> Path:

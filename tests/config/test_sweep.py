@@ -25,6 +25,7 @@ from tests.test_edit import comparable
 
 Run = Callable[..., Path]
 pytestmark = pytest.mark.thorough
+AS_THEY_ARE = ("prepare.align=false", "prepare.require_face=false")
 SHORT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=3", "method.n_outputs=2", "logger=none")
 RESUME = "sweep.resume=true"
 AGGREGATE = (
@@ -68,7 +69,7 @@ def test_a_sweep_killed_twice_and_resumed_is_as_if_never_interrupted(
 ) -> None:
     overrides = (
         *("-m", "target_age=20,70", "loss.aging=1,5,10", "data=folder", f"data.path={photos}", "logger=csv"),
-        *("prepare.align=false", "prepare.steps=3", "prepare.size=256"),
+        *(*AS_THEY_ARE, "prepare.steps=3", "prepare.size=256"),
         *("refine.max_steps=9", "refine.patience=100", "method.n_outputs=2", "logger.every_n_steps=1"),
     )
     whole, sweep = run_stage(*overrides, directory="whole"), tmp_path / "killed"
@@ -143,7 +144,14 @@ def test_the_same_job_twice_is_done_once(run_stage: Run) -> None:
 
 
 def test_a_new_photo_is_not_taken_for_done(run_stage: Run, photos: Path) -> None:
-    overrides = ("-m", *SHORT[2:], "data=folder", f"data.path={photos}", "prepare.align=false")
+    overrides = (
+        "-m",
+        *SHORT[2:],
+        "data=folder",
+        f"data.path={photos}",
+        "prepare.align=false",
+        "prepare.require_face=false",
+    )
     overrides += ("prepare.steps=3", "prepare.size=256")
     sweep = run_stage(*overrides, "target_age=20")
     Image.new("RGB", (256, 256), "grey").save(photos / "c.png")

@@ -24,6 +24,7 @@ from adfd.models.networks import Networks
 SETTINGS = PrepareSettings(
     faces="largest",
     align=True,
+    require_face=False,  # most of these pictures show none
     size=256,
     steps=2,
     lr=0.05,
@@ -414,3 +415,34 @@ def test_a_batch_that_does_not_fit_is_inverted_in_halves(
     assert sizes == [3, 1, 2, 1, 1]
     assert [face.status for face in faces] == ["ready"] * 3
     assert all(Path(face.latents).exists() for face in faces if face.latents)
+
+
+def test_without_alignment_a_wall_is_skipped_and_a_face_is_not(portrait: Image.Image, photos: Path, run: Any) -> None:
+    wall = save(Image.new("RGB", (300, 300), "grey"), photos / "wall.png")
+    crop = save(portrait.crop((80, 0, 400, 320)), photos / "face.png")
+    skipped, ready = run(wall, crop, align=False, require_face=True)
+    assert (skipped.status, ready.status) == ("skipped", "ready")
+    assert skipped.reason == "no face found; prepare.require_face=false takes the picture as it is"
+    assert run(wall, align=False)[0].status == "ready"
+
+
+def test_names_hold_the_folders_and_records_the_photos_own_name(portrait: Image.Image, photos: Path, run: Any) -> None:
+    (photos / "sub").mkdir()
+    grey = Image.new("RGB", (300, 300))
+    paths = [save(grey, photos / name) for name in ("a.png", "sub/a.png", "=b.png")]
+    names = prepared.unique_names(paths, photos)
+    assert names == ["a", "sub__a", "=b"]
+    assert prepared.unique_names(paths) == ["a", "a#2", "=b"]
+    assert [prepared.below(path, photos).as_posix() for path in paths] == ["a.png", "sub/a.png", "=b.png"]
+    assert [prepared.below(path, None).as_posix() for path in paths] == ["a.png", "a.png", "=b.png"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_no_cell_of_the_table_is_a_formula(photos: Path, run: Any, tmp_path: Path, start: str) -> None:
+    faces = run(save(Image.new("RGB", (300, 300)), photos / f"{start}HYPERLINK(x).png"), align=False)
+    write_table(faces, tmp_path / "photos.csv")
+    with (tmp_path / "photos.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["name"] == f"'{start}HYPERLINK(x)"
+    assert row["file"] == f"'{start}HYPERLINK(x).png"
+    assert float(row["pixel_error"]) == faces[0].pixel_error

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from adfd.basics import pickles
 from adfd.basics.errors import AdfdError
 from adfd.methods.diversify import Perturbation, perturb
 from adfd.models.age_path import LatentAgePath
@@ -146,7 +147,7 @@ def test_a_hostile_file_spoils_no_later_one(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(spoil)
     with pytest.raises(AdfdError):
         published.read(tmp_path / "a.pkl")
-    assert published._frombuffer.__defaults__ == (-1, "C")
+    assert pickles.numbers.__defaults__ == (-1, "C")
 
 
 def test_missing_and_oversized_files_are_named(tmp_path: Path) -> None:

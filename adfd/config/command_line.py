@@ -1,0 +1,157 @@
+"""What is wrong with a command line, in one line: keys that nothing reads, keys taken away, values of another type."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import SequenceMatcher
+from functools import wraps
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from adfd.basics.errors import INTERRUPTED, AdfdError
+from adfd.basics.files import one_line
+from adfd.config.schema import CONF
+from adfd.runs import stage as stage_end
+
+Result = TypeVar("Result")
+UNKNOWN = re.compile(r"Could not (?:override|append to config|delete from config)\W+'?(?P<key>[\w.]+)'")
+"""Hydra's words for a key that there is none of."""
+REFERENCE = re.compile(r"\$\{\.*([\w.]+)\}")
+FULL = "HYDRA_FULL_ERROR"
+
+
+def entry(stage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Of a stage's `main`: one line and exit code 1 where its command line or a file is wrong.
+
+    With HYDRA_FULL_ERROR=1 it ends with a traceback instead, as defects of the program always do.
+    """
+
+    def decorate(main: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(main)
+        def told(*passed: DictConfig) -> Any:
+            if passed or stage_end.TRACED:
+                return main(*passed)
+            os.environ[FULL] = "1"  # lets errors through, which Hydra prints in words of its own
+            try:
+                return main()
+            except KeyboardInterrupt:
+                print("interrupted before anything was done", file=sys.stderr)
+                sys.exit(INTERRUPTED)
+            except Exception as error:
+                if any(frame.name == "run_job" for frame in traceback.extract_tb(error.__traceback__)):
+                    raise  # a defect of the job; users' mistakes end it elsewhere
+                print(f"error: {in_a_line(error, stage, sys.argv[1:])}", file=sys.stderr)
+                sys.exit(1)
+            finally:
+                os.environ.pop(FULL, None)
+
+        return told
+
+    return decorate
+
+
+def checked(job: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
+    """The job of a stage, which looks at its keys first."""
+
+    @wraps(job)
+    def with_known_keys(cfg: DictConfig) -> Result:
+        check_keys(cfg)
+        return job(cfg)
+
+    return with_known_keys
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raise AdfdError where a key was added that nothing reads, or one was taken away that the schema has.
+
+    Added keys are read where an interpolation names them, and by what is not ours: a node with a `_target_` of the
+    user's own may hold what it likes.
+    """
+    referred = REFERENCE.findall(OmegaConf.to_yaml(cfg))
+    for at, node in _nodes(cfg):
+        if not is_dataclass(kind := OmegaConf.get_type(node)):
+            continue
+        known = {field.name for field in fields(kind)}
+        for name in known - set(node):
+            key = _joined(at, name)
+            raise AdfdError(gone(key))
+        ours = str(node.get("_target_", "adfd.")).startswith("adfd.")
+        for name in sorted(set(node) - known, key=str) if ours else ():
+            key = _joined(at, name)
+            if not any(f"{word}.".startswith((f"{key}.", f"{name}.")) for word in referred):
+                raise AdfdError(unknown(key, [other for other in keys(cfg) if not f"{other}.".startswith(f"{key}.")]))
+
+
+def keys(cfg: DictConfig) -> list[str]:
+    """All keys of a config, dotted."""
+    return [_joined(at, name) for at, node in _nodes(cfg) for name in node]
+
+
+def _nodes(node: DictConfig, at: str = "") -> Iterator[tuple[str, DictConfig]]:
+    yield at, node
+    for name in node:
+        if OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, str(name)):
+            continue
+        if isinstance(child := node[name], DictConfig):
+            yield from _nodes(child, _joined(at, name))
+
+
+def _joined(at: str, name: Any) -> str:
+    return f"{at}.{name}".lstrip(".")
+
+
+def _alike(key: str, other: str) -> float:
+    """How alike two keys are, as a whole or by their last names, where the whole counts more."""
+    last = SequenceMatcher(None, key.split(".")[-1], other.split(".")[-1]).ratio()
+    return max(SequenceMatcher(None, key, other).ratio(), 0.9 * last)
+
+
+def gone(key: str) -> str:
+    return f"{key} was taken away by ~{key}, and nothing works without it; leave ~{key} out"
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    nearest = max(known, key=lambda other: _alike(key, other))
+    return f"nothing reads {key}; the nearest key is {nearest}, and --help lists them all"
+
+
+def in_a_line(error: BaseException, stage: str, arguments: Sequence[str] = ()) -> str:
+    """What an error says, in one line; of a key that there is none of, the nearest one that there is."""
+    if isinstance(error, AdfdError):
+        return str(error)
+    text = str(error).partition("Config search path")[0].partition("full_key:")[0].partition("See http")[0]
+    cause = error.__cause__
+    if within := re.search(r"(?s)^(In '[\w/]+': ).*Key '(\w+)' (?:is )?not in '\w+'", text):
+        return within[1] + unknown(within[2], default_keys(stage, arguments))
+    if named := UNKNOWN.search(text):
+        there = default_keys(stage, arguments)
+        if named["key"] not in there:
+            return unknown(named["key"], there)
+        if "delete" in text and "value of" not in text:
+            return gone(named["key"])
+    if taken := re.search(r"Error merging override ~([\w.]+)", text):
+        return gone(taken[1])
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        text += f" ({str(cause).splitlines()[0]})"
+    return " ".join(one_line(text).split())
+
+
+def default_keys(stage: str, arguments: Sequence[str]) -> list[str]:
+    """All keys of a stage, with the groups that a command line chooses where these compose."""
+    chosen = [word for word in arguments if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return keys(compose(stage, chosen))
+        except (HydraException, OmegaConfBaseException):
+            return keys(compose(stage))
