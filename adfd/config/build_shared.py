@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 VIEWS = ("logger", "paths", "sweep", "paste")
 """Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs, and
 whether outputs also go back into their photos."""
+OURS = ("probe", "compile", "tf32")
+"""Keys of `hardware` that are not Lightning's."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -89,6 +91,8 @@ def fabric(cfg: DictConfig) -> Fabric:
 @cache
 def _fabric(hardware: str) -> Fabric:
     node = json.loads(hardware)
+    for key in OURS:
+        node.pop(key, None)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     try:
         made: Fabric = get_class(node.pop("_target_"))(**node)
@@ -97,6 +101,9 @@ def _fabric(hardware: str) -> Fabric:
         raise AdfdError(f"hardware cannot be used here ({error}); try hardware=cpu") from error
     if made.device.type == "cpu":
         keep_freed_memory()
+    from adfd.basics.batching import round_to_tf32  # torch is slow to import
+
+    round_to_tf32(json.loads(hardware).get("tf32", False))
     return made
 
 
@@ -106,7 +113,7 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     target = model.pop("_target_")
     chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
     chosen |= {} if channels else {"channels": None}
-    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg))
+    made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg), bool(cfg.hardware.get("compile")))
     views = OmegaConf.select(cfg, "views")
     return made if views is None else _asked(made, json.dumps(plain(views)))
 
@@ -117,10 +124,16 @@ def _asked(made: Networks, views: str) -> Networks:
 
 
 @cache
-def _networks(target: str, settings: str, made: Fabric) -> Networks:
+def _networks(target: str, settings: str, made: Fabric, compiled: bool) -> Networks:
     log.info("loading %s", target)
     try:
         load = get_method(target)
     except (ImportError, ValueError) as error:
         raise AdfdError(f"model._target_ {target} is nothing that can be loaded ({type(error).__name__})") from error
-    return made.to_device(load(**json.loads(settings)))
+    stack: Networks = made.to_device(load(**json.loads(settings)))
+    if compiled:
+        from adfd.models.compiled import compile_generator
+
+        log.info("compiling the generator: a minute, less where an earlier run has kept it")
+        compile_generator(stack)
+    return stack

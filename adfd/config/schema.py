@@ -150,6 +150,9 @@ class HardwareNode:
     strategy: str = MISSING
     num_nodes: int = MISSING
     precision: str = MISSING
+    probe: bool = MISSING
+    compile: bool = MISSING
+    tf32: bool = MISSING
 
 
 @dataclass
@@ -286,11 +289,23 @@ def compat(published: Any, ours: Any, *, _root_: Container) -> Any:
     return published if OmegaConf.select(_root_, "reference_compat", default=False) else ours
 
 
+class Shared(dict):
+    """A dict that a deep copy leaves as it is.
+
+    Hydra copies its store for every group that it lists, 190 times for `--help`, although it copies an entry again
+    whenever it loads one.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
+        return self
+
+
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/` refers to."""
     OmegaConf.register_new_resolver("compat", compat, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     store = ConfigStore.instance()
+    store.repo = Shared(store.repo)
     store.store(name="edit_schema", node=EditConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)

@@ -88,7 +88,7 @@ def invert(
             better = loss < best_loss  # never, for a loss that is not a number
             best_loss = torch.where(better, loss, best_loss)
             best_readings = torch.where(better, readings, best_readings)
-            best_w_plus[better] = w_plus[better]
+            best_w_plus = torch.where(better[:, None, None], w_plus, best_w_plus)
             on_step(loss, id_distance)
         if step < steps:
             adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2

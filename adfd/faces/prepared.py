@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adfd.basics.arrays import read_arrays
+from adfd.basics.batching import OutOfMemory, halved
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import atomic, cell, one_line
 from adfd.basics.pooling import POOLED_SIZE, pool
@@ -288,13 +289,23 @@ def _invert(
     batch: Sequence[tuple[Path, Path]], networks: Networks, settings: PrepareSettings, bar: tqdm[NoReturn]
 ) -> None:
     """Invert crops and write their latents; nothing is written for a crop whose inversion fails."""
+    before = bar.n
 
     def on_step(loss: Tensor, id_distance: Tensor) -> None:
-        bar.set_postfix(loss=loss.mean().item(), id_distance=id_distance.mean().item(), refresh=False)
+        mean_loss, mean_distance = torch.stack([loss.mean(), id_distance.mean()]).tolist()
+        bar.set_postfix(loss=mean_loss, id_distance=mean_distance, refresh=False)
         bar.update(len(loss))
 
     img = torch.cat([_load_crop(crop) for _, crop in batch]).to(networks.device)
-    result = invert(networks, img, steps=settings.steps, lr=settings.lr, **settings.weights, on_step=on_step)
+    result = None
+    with suppress(OutOfMemory):
+        result = invert(networks, img, steps=settings.steps, lr=settings.lr, **settings.weights, on_step=on_step)
+    if result is None:
+        bar.n = before
+        half = halved(len(batch))
+        for part in (batch[:half], batch[half:]):
+            _invert(part, networks, settings, bar)
+        return
     for i, (path, _) in enumerate(batch):
         if not result.failed[i]:
             arrays = {key: getattr(result, key)[i].cpu().numpy() for key in ("w_plus", *READINGS)}

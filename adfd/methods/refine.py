@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adfd.basics.batching import OutOfMemory, halved
 from adfd.basics.errors import AdfdError
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, objective
@@ -99,8 +100,9 @@ def refine(
     """Optimise the convolution channels of every sample's code against its anchor; yield each when it has finished.
 
     A sample leaves when its loss plateaus, after `max_steps`, or with `failure` set when its loss is not finite; the
-    next one takes its place in the batch. Every sample has its own optimiser state, so what it becomes does not depend
-    on its company. toRGB channels stay at the anchor's values; `free` `[C]` holds more channels, where they started.
+    next one takes its place in the batch, which is halved where the device's memory does not hold it. Every sample has
+    its own optimiser state, so what it becomes does not depend on its company. toRGB channels stay at the anchor's
+    values; `free` `[C]` holds more channels, where they started.
     """
     if refinement.max_steps == 0:
         yield from samples
@@ -111,9 +113,10 @@ def refine(
     adam = torch.optim.Adam(codes, lr=refinement.lr)
     running = list(range(len(samples)))
     active: list[int] = []
+    size = refinement.batch_size
     while running:
-        if active != running[: refinement.batch_size]:
-            active = running[: refinement.batch_size]
+        if active != running[:size]:
+            active = running[:size]
             rows = [samples[i].row for i in active]
             constants, held = anchors.constants(rows), anchors.s[rows]
             if free is not None:
@@ -123,16 +126,24 @@ def refine(
         previous_age = torch.tensor([samples[i].previous_age for i in active], device=s.device)
         turns = refinement.views == "turn"
         views = [networks.views.turn(samples[i].seed, samples[i].steps) for i in active] if turns else None
-        losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
-        readings = _readings(losses.total, losses.terms, losses.age)
         adam.zero_grad(set_to_none=True)
+        fits = True
+        try:
+            losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
+            readings = _readings(losses.total, losses.terms, losses.age)
+            if any(samples[i].steps < refinement.max_steps for i in active):
+                losses.total.sum().backward()
+        except OutOfMemory:
+            fits = False
+        if not fits:  # out here, where the error no longer holds the tensors of the attempt
+            size = halved(len(active))
+            continue
         finished = []
         for i, code, reading in zip(active, s.detach(), readings, strict=True):
             on_step(samples[i], samples[i].steps, reading)
             if _advance(samples[i], code, reading, refinement):
                 finished.append(i)
         if len(finished) < len(active):
-            losses.total.sum().backward()
             for i in finished:
                 codes[i].grad = None  # Adam leaves parameters without gradient alone
             adam.step()

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from adfd.basics.batching import row_by_row
+from adfd.basics.batching import in_parts, row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.sources import Sources
@@ -167,7 +167,7 @@ class Networks(nn.Module):
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
-        return torch.cat([self.synthesis_pooled(part) for part in s.split(batch_size)])
+        return torch.cat(in_parts(self.synthesis_pooled, s, batch_size))
 
     def asked(self, views: Views) -> Networks:
         """The same networks with an age judge that reads these views."""
@@ -186,11 +186,12 @@ class Networks(nn.Module):
 
         `age_image` is "pooled", or "full": the picture at the generator's resolution, as published.
         """
-        parts = []
-        for part in s.split(batch_size):
+
+        def read(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             img = self.synthesis(part) if age_image == "full" else self.synthesis_pooled(part)
-            parts.append((pool(img), *self.read_age(img)))
-        return Rendered(*map(torch.cat, zip(*parts, strict=True)))
+            return pool(img), *self.read_age(img)
+
+        return Rendered(*map(torch.cat, zip(*in_parts(read, s, batch_size), strict=True)))
 
     def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
         """The images and ages alone, of `render_read`."""

@@ -67,13 +67,17 @@ class Views:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return int(order[step % len(self)])
 
-    def read(self, judge: Judge, img: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, judge: Judge, img: Tensor, together: bool | None = None) -> tuple[Tensor, Tensor]:
         """A judge's readings `[N]` of images `[N, 3, H, W]`: their mean over the views, and their standard deviation.
 
-        Each reading is made alone, so that none depends on its company. One view has no deviation: 0.
+        Each reading is made alone, so that none depends on its company; on a GPU, which would idle, all are made
+        `together`. One view has no deviation: 0.
         """
-        readings = [torch.stack([judge(self.show(one, view)) for view in range(len(self))]) for one in img.split(1)]
-        table = torch.cat(readings, dim=1)  # [V, N]
+        if img.is_cuda if together is None else together:
+            table = judge(self.all(img).flatten(0, 1)).unflatten(0, (len(self), len(img)))  # [V, N]
+        else:
+            readings = [torch.stack([judge(self.show(one, view)) for view in range(len(self))]) for one in img.split(1)]
+            table = torch.cat(readings, dim=1)
         return table.mean(dim=0), table.std(dim=0, correction=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import fields
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
 from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
@@ -239,3 +241,11 @@ def test_a_node_that_is_read_off_the_source_has_the_fields_of_its_class(name: st
         kind = typed[field.name]
         target = getattr(kind, "_target_", None)
         assert (get_class(target) if target else kind) == hints[field.name]
+
+
+def test_the_store_is_not_copied_but_what_is_loaded_from_it_is() -> None:
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store).repo is store.repo
+    first, second = (store.load("edit_schema.yaml").node for _ in range(2))
+    first.seed = 1
+    assert OmegaConf.is_missing(second, "seed")

@@ -393,6 +393,30 @@ def test_any_file_name_gives_a_name_that_files_rows_and_terminals_can_hold(tmp_p
     assert names == prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
 
 
+def test_a_batch_that_does_not_fit_is_inverted_in_halves(
+    photos: Path, run: Any, tiny: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    paths = [
+        save(Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)), photos / f"{i}.png")
+        for i in range(3)
+    ]
+    sizes: list[int] = []
+    original = prepared.invert
+
+    def small(networks: Networks, img: torch.Tensor, **settings: Any) -> Any:
+        sizes.append(len(img))
+        if len(img) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(networks, img, **settings)
+
+    monkeypatch.setattr(prepared, "invert", small)
+    faces = run(*paths, align=False, batch_size=3)
+    assert sizes == [3, 1, 2, 1, 1]
+    assert [face.status for face in faces] == ["ready"] * 3
+    assert all(Path(face.latents).exists() for face in faces if face.latents)
+
+
 def test_without_alignment_a_wall_is_skipped_and_a_face_is_not(portrait: Image.Image, photos: Path, run: Any) -> None:
     wall = save(Image.new("RGB", (300, 300), "grey"), photos / "wall.png")
     crop = save(portrait.crop((80, 0, 400, 320)), photos / "face.png")

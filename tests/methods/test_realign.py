@@ -81,3 +81,11 @@ def test_what_is_never_accepted_is_the_nearest_and_marked(
         assert len({one["id_similarity_anchor"] for one in told}) == 3
     alone = run([WANTED[3]], replace(LENIENT, identity=1.0), 2)[WANTED[3]]
     assert torch.equal(hard[WANTED[3]].s, alone.s)
+
+
+def test_views_read_together_read_the_same(tiny: Networks, anchors: Anchors) -> None:
+    """As a GPU does it; up to rounding."""
+    alone, together = (WIDE.read(tiny.age, anchors.img, together) for together in (False, True))
+    for a, b in zip(alone, together, strict=True):
+        assert a.shape == b.shape == (len(anchors),)
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)

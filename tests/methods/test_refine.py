@@ -74,6 +74,37 @@ def test_refinement_lowers_every_loss_and_leaves_to_rgb_alone(tiny: Networks, an
     assert len(seen) == 6
 
 
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_batch_that_does_not_fit_is_halved(
+    tiny: Networks, anchors: Anchors, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    expected = finish(tiny, anchors, starts(tiny, anchors), batch_size=2, max_steps=4)
+    drawn: list[int] = []
+    synthesis = tiny.generator.synthesis_pooled
+
+    def small(s: torch.Tensor, size: int) -> torch.Tensor:
+        drawn.append(len(s))
+
+        def refuse(gradient: torch.Tensor | None = None) -> None:
+            if len(s) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        if where == "forward":
+            refuse()
+        img = synthesis(s, size)
+        if img.requires_grad:
+            img.register_hook(refuse)
+        return img
+
+    monkeypatch.setattr(tiny.generator, "synthesis_pooled", small)
+    found = finish(tiny, anchors, starts(tiny, anchors), batch_size=5, max_steps=4)
+    assert drawn == [5] + [2] * (len(drawn) - 1)
+    assert found.keys() == expected.keys()
+    for key, sample in found.items():
+        assert torch.equal(sample.s, expected[key].s)
+        assert (sample.steps, sample.evaluations) == (expected[key].steps, expected[key].evaluations)
+
+
 @pytest.mark.thorough
 def test_company_makes_no_difference(tiny: Networks, anchors: Anchors) -> None:
     in_turn = finish(tiny, anchors, starts(tiny, anchors), batch_size=1)

@@ -1,0 +1,96 @@
+"""Command "gpu-check": a GPU against the CPU, and how fast it is. `adfd gpu-check [--device cuda] [--model mobile]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from adfd.basics.errors import AdfdError
+from adfd.basics.files import atomic
+
+DIGITS = 3
+
+
+def main() -> int:
+    """Write `gpu-check.json` and `gpu-check.md` and print the latter; 1 where there is no such device."""
+    parser = argparse.ArgumentParser(
+        prog="adfd gpu-check",
+        description="Agreement with the CPU, precisions, seconds a step by batch size, memory, share of the ceiling.",
+    )
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu to see what the check does")
+    parser.add_argument("--model", default="mobile", choices=("mobile", "tiny"))
+    parser.add_argument("--most", type=int, default=64, help="largest batch")
+    parser.add_argument("--out", type=Path, default=Path("outputs/gpu-check"), help="folder of the two files")
+    asked = parser.parse_args()
+    try:
+        told = check(asked.device, asked.model, asked.most)
+    except AdfdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    asked.out.mkdir(parents=True, exist_ok=True)
+    text = page(told)
+    for name, content in (("gpu-check.json", json.dumps(told, indent=2) + "\n"), ("gpu-check.md", text)):
+        with atomic(asked.out / name) as stream:
+            stream.write(content.encode())
+    print(text)
+    return 0
+
+
+def check(device: str, model: str, most: int) -> dict[str, Any]:
+    """What `adfd.models.device_check` finds. Raises AdfdError where the device is not there."""
+    import torch
+
+    from adfd import models
+    from adfd.models import device_check
+
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise AdfdError(f"--device {device} cannot be used here ({reason}); --device cpu shows what is done") from None
+    cpu = models.load_tiny() if model == "tiny" else models.load_mobile()
+    small = (1, 16, 16) if model == "tiny" else device_check.PLAIN
+    return device_check.check(cpu, chosen, most, small)
+
+
+def page(told: dict[str, Any]) -> str:
+    """The findings as Markdown."""
+    memory = f", {told['memory_gb']:.0f} GB" if told["memory_gb"] else ""
+    share = f"{100 * told['share_of_ceiling']:.0f} %"
+    lines = [
+        f"# {told['device']}{memory}: {told['model']}, torch {told['torch']}",
+        "",
+        "A step is a refinement's: picture, age, embedding and the gradient. Differences are from float32 on the CPU.",
+        "",
+        *table(told["precisions"]),
+        "",
+        "By batch size, float32; no number where the memory did not hold it:",
+        "",
+        *table(told["batches"]),
+        "",
+        f"A step is {told['gflop_a_step']:.3g} GFLOP; in the best batch it runs at {share} of the "
+        f"{told['ceiling_gflops']:.3g} GFLOP/s that a plain 3x3 convolution reaches here.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of numbers and words as a Markdown table."""
+    columns = list(rows[0])
+    shown = [[cell(row[column]) for column in columns] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *shown)]
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

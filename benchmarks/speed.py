@@ -1,0 +1,245 @@
+"""What is quicker than the plain path, side by side in one run: `make benchmark` (`python -m benchmarks.speed`).
+
+Leaves RESULTS.md and RESULTS.json in this folder. All times are CPU seconds of one thread.
+
+    python -m benchmarks.speed step inversion reading output guided sam      only some parts; what others left stays
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from adfd.basics.allocator import keep_freed_memory
+from adfd.basics.seeding import draw
+from adfd.config import schema
+from adfd.config.build_edit import method
+from adfd.config.build_shared import plain
+from adfd.faces.invert import invert
+from adfd.faces.people import synthetic_people
+from adfd.methods.anchors import Anchors, transformed_anchors
+from adfd.methods.guided import guided_anchors
+from adfd.methods.objective import objective
+from adfd.models import load_mobile, load_sam
+from adfd.models.networks import Networks
+from adfd.models.sources import Sources
+from benchmarks.timing import Row, counted_waits, machine, side_by_side, table
+
+HERE = Path(__file__).parent
+PERSONS, AGES = (101, 102, 103), (20.0, 70.0)
+BEFORE = [
+    *("realign.max_moves=0", "accept.check=false", "redraws=0", "views=one"),
+    *("refine.max_steps=40", "refine.views=first", "refine.keep=best", "model.low_pass=false"),
+]
+"""The settings of commit d34fd3d, on this code."""
+FORMULA = ("sam_ffhq_aging.pt", "model_ir_se50.pth", "dex_age_classifier.pth")
+
+
+def configured(*overrides: str) -> Any:
+    schema.register()
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+        return compose("edit", overrides=list(overrides))
+
+
+def both(networks: Networks) -> dict[str, Networks]:
+    """The networks on the plain path and with the low-pass head."""
+    drawn_in_full = copy.copy(networks)
+    drawn_in_full.low_pass = False
+    return {"plain path": drawn_in_full, "low-pass head": networks}
+
+
+def compared(what: str, ways: dict[str, Callable[[], object]], rounds: int, warm: bool = True) -> list[Row]:
+    """A row for each way; `ratio` says how many times as fast as the first it is."""
+    taken = side_by_side(ways, rounds, warm)
+    first = next(iter(taken.values()))
+    return [
+        {"what": what, "way": way, "cpu_seconds": seconds, "ratio": first / seconds} for way, seconds in taken.items()
+    ]
+
+
+def refinement_step(networks: Networks, anchors: Anchors) -> None:
+    """Forward and backward of the default loss, as refine does it."""
+    loss = instantiate(configured().loss)
+    s = anchors.s[:1].clone().requires_grad_()
+    objective(networks, networks.synthesis_pooled(s), anchors.constants([0]), loss, None).total.sum().backward()
+
+
+def step(networks: Networks, sources: Sources) -> list[Row]:
+    """A refinement step."""
+    anchors = transformed_anchors(networks, sources[:1], 60.0, 1)
+    ways = {name: partial(refinement_step, way, anchors) for name, way in both(networks).items()}
+    return compared("refinement step", ways, rounds=5)
+
+
+def inversion(networks: Networks, sources: Sources) -> list[Row]:
+    """A step of the inversion: two against none."""
+    settings = plain(configured().prepare)
+    weights = {key: settings[key] for key in ("lr", "pixel", "perceptual", "id", "pull")}
+    ways = {name: partial(invert, way, sources.img[:1], steps=1, **weights) for name, way in both(networks).items()}
+    return compared("inversion, one step and its end", ways, rounds=5)
+
+
+def reading(networks: Networks, sources: Sources) -> list[Row]:
+    """A picture with its age over the wide views, without a gradient."""
+    asked = {name: way.asked(instantiate(configured().views)) for name, way in both(networks).items()}
+    s = networks.affine(sources.w_plus[:1])
+    return compared(
+        "rendering and reading", {name: partial(way.render_read, s, 1, "pooled") for name, way in asked.items()}, 5
+    )
+
+
+def outputs(networks: Networks, sources: Sources, overrides: list[str]) -> list[Any]:
+    """Diversified outputs of each person at each age, one each."""
+    cfg = configured("n_outputs=1", *overrides)
+    stack = networks.asked(instantiate(cfg.views))
+    made = []
+    for age in AGES:
+        anchors = transformed_anchors(stack, sources, age, 1)
+        anchors = guided_anchors(stack, anchors, instantiate(cfg.path), instantiate(cfg.search), 1)
+        wanted = [(row, 0) for row in range(len(sources))]
+        draws = draw(0, sources.names, wanted, networks.generator.w_dim)
+        made += list(method(cfg)[1](stack, anchors, draws, on_step=lambda *_: None))
+    return made
+
+
+def output(networks: Networks, sources: Sources) -> list[Row]:
+    """A default output against the settings of d34fd3d on the plain path; anchors counted with both."""
+    known = {}
+
+    def make(name: str, way: Networks, overrides: list[str]) -> None:
+        known[name] = outputs(way, sources[:1], overrides)
+
+    full, low = both(networks).values()
+    ways = {
+        "d34fd3d: 40 steps": partial(make, "d34fd3d: 40 steps", full, BEFORE),
+        "default": partial(make, "default", low, []),
+    }
+    rows = compared(f"an output at {' and '.join(f'{age:g}' for age in AGES)}", ways, rounds=1, warm=False)
+    for row in rows:
+        samples = known[row["way"]]
+        row["cpu_seconds"] /= len(samples)
+        row["evaluations"] = statistics.mean(sample.evaluations for sample in samples)
+    return rows
+
+
+def waits(networks: Networks, sources: Sources) -> list[Row]:
+    """How often the host waits for the device in a refinement step and in one of inversion."""
+    rows = []
+    anchors = transformed_anchors(networks, sources[:1], 60.0, 1)
+    cfg = configured("realign.max_moves=0", "accept.check=false", "views=one", "refine.keep=last", "refine.patience=99")
+    n = {}
+    for steps in (1, 3):
+        cfg.refine.max_steps = steps
+        draws = draw(0, sources.names[:1], [(0, 0)], networks.generator.w_dim)
+        with counted_waits() as asked:
+            list(method(cfg)[1](networks, anchors, draws, on_step=lambda *_: None))
+        n[steps] = len(asked)
+    rows.append({"what": "waits of the host in a refinement step", "way": "default", "count": (n[3] - n[1]) / 2})
+    settings = plain(configured().prepare)
+    weights = {key: settings[key] for key in ("lr", "pixel", "perceptual", "id", "pull")}
+    for steps in (1, 3):
+        with counted_waits() as asked:
+            invert(networks, sources.img[:1], steps=steps, **weights)
+        n[steps] = len(asked)
+    rows.append({"what": "waits of the host in an inversion step", "way": "default", "count": (n[3] - n[1]) / 2})
+    return rows
+
+
+def guided(networks: Networks, sources: Sources) -> list[Row]:
+    """Renderings of the guided method until the target age is read, over persons and ages."""
+    cfg = configured("method=guided")
+    stack = networks.asked(instantiate(cfg.views))
+    found = []
+    for age in (8.0, *AGES):
+        anchors = transformed_anchors(stack, sources, age, 1)
+        wanted = [(row, 0) for row in range(len(sources))]
+        draws = draw(0, sources.names, wanted, networks.generator.w_dim)
+        found += list(method(cfg)[1](stack, anchors, draws, on_step=lambda *_: None))
+    counts = sorted(sample.evaluations for sample in found)
+    told = {"median": statistics.median(counts), "most": counts[-1], "reached": sum(s.converged for s in found)}
+    return [{"what": "renderings of guided at 8, 20, 70", "way": "default", "faces": len(found), **told}]
+
+
+def sam(networks: Networks, sources: Sources) -> list[Row]:
+    """A refinement step of the SAM stack at full size, on weights of the published form with values from a formula."""
+    from tests.sam_formula import folder  # tests is no package of an installed adfd
+
+    if not all((folder() / file).exists() for file in FORMULA):
+        print("no files of the published form: python -m tests.sam_formula makes them", file=sys.stderr)
+        return []
+    paths = dict(zip(("sam", "arcface", "dex"), (folder() / file for file in FORMULA), strict=True))
+    cfg = configured("model=sam", *(f"model.{key}={path}" for key, path in paths.items()))
+    known = {key: value for key, value in plain(cfg.model).items() if key not in NOT_LOADED}
+    stack = load_sam(**known | {"channels": None})
+    s = stack.affine(stack.generator.w_avg[None]).detach()
+
+    def once() -> None:
+        code = s.clone().requires_grad_()
+        img = stack.synthesis_pooled(code)
+        maps = stack.perceptual.features(img)
+        (stack.age(img).sum() + stack.embed(img).square().sum() + sum(m.square().mean() for m in maps)).backward()
+
+    rows = compared("SAM: refinement step", {"default": once}, rounds=1)
+    rows[0]["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return rows
+
+
+NOT_LOADED = ("_target_", "age_range", "anchor", "anchor_identity")
+PARTS = {
+    "step": step,
+    "inversion": inversion,
+    "reading": reading,
+    "output": output,
+    "waits": waits,
+    "guided": guided,
+    "sam": sam,
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    chosen = sys.argv[1:] or list(PARTS)
+    networks = load_mobile()
+    sources = synthetic_people(networks, PERSONS, psi=0.7).sources
+    results = HERE / "RESULTS.json"
+    told = json.loads(results.read_text()) if results.exists() else {"parts": {}}
+    for name in chosen:
+        rows = PARTS[name](networks, sources)
+        if rows:
+            told["parts"][name] = {"machine": machine(), "rows": rows}
+            print(table(rows), flush=True)
+        results.write_text(json.dumps(told, indent=2) + "\n")
+        (HERE / "RESULTS.md").write_text(page(told))
+
+
+def page(told: Row) -> str:
+    """All parts as Markdown, each with its machine where that differs."""
+    lines = [
+        "# Measured by `make benchmark`",
+        "",
+        "CPU seconds of one thread; `ratio`: times as fast as the first way.",
+    ]
+    for part in told["parts"].values():
+        own = part["machine"]
+        lines += ["", table(part["rows"]), ""]
+        lines += [
+            f"{own['cpu']}, {own['cores']} cores{', AVX-512' if own['avx512'] else ''}, {own['threads']} thread, "
+            f"torch {own['torch']}, Python {own['python']}; others' load {own['load_of_others']}"
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
