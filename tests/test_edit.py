@@ -302,7 +302,7 @@ def test_what_a_stack_lacks_is_one_line(run_stage: Run, tmp_path: Path, caplog: 
     with pytest.raises(SystemExit):
         run_stage("model=sam", f"paths.root={tmp_path}", "data=faces", directory="missing")
     reason = json.loads((tmp_path / "missing" / "summary.json").read_text())["reason"]
-    assert reason.startswith(f"4 files of weights are missing: {tmp_path}/pretrained_models/sam_ffhq_aging.pt")
+    assert reason.startswith(f"3 files of weights are missing: {tmp_path}/pretrained_models/sam_ffhq_aging.pt")
     with pytest.raises(SystemExit):
         run_stage(*FACES, "model.channels=null", directory="channels")
     reason = json.loads((tmp_path / "channels" / "summary.json").read_text())["reason"]

@@ -272,9 +272,9 @@ def test_other_judges_read_every_picture_anew_and_are_labelled(
     names = {"age": "other age", "identity": "random", "gender": "random", "diversity": "random face_features"}
     stack = "adfd.models.load_other"
 
-    def other(target: str, settings: str, made: object) -> Networks:
+    def other(target: str, settings: str, *made: object) -> Networks:
         if target != stack:
-            return loaded(target, settings, made)
+            return loaded(target, settings, *made)
         networks = load_tiny()
         networks.age.register_forward_hook(lambda *args: args[-1] + 5)
         return networks

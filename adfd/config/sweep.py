@@ -85,14 +85,14 @@ def own_hash(config: DictConfig) -> str:
         return config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
-def owner(config: DictConfig) -> str:
+def owner(config: DictConfig, stage: str) -> str:
     """The hash under which a stage's folder is its own: of a run, or of a folder of pictures that is evaluated.
 
     No folder of a run is any other stage's.
     """
-    if config.hydra.job.name == EDIT:
+    if stage == EDIT:  # not by the job's name, which Lightning changes in its other ranks
         return own_hash(config)
-    if config.hydra.job.name == EVALUATE and config.source == "folder":
+    if stage == EVALUATE and config.source == "folder":
         try:
             return config_hash(build_shared.pictures(config))
         except AdfdError:  # a value is missing, as the job itself will tell
@@ -107,10 +107,10 @@ class SweepSummary(Callback):
     told: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
     """Ends the lines of jobs that run where their output is not seen."""
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, config_name: str = "", **kwargs: Any) -> None:
         """Refuse a folder that is another configuration's before Hydra writes its files there."""
         try:
-            check_owner(Path(config.hydra.run.dir), owner(config))
+            check_owner(Path(config.hydra.run.dir), owner(config, config_name))
         except (AdfdError, OSError) as error:
             sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
 

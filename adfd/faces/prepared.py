@@ -54,8 +54,7 @@ class PrepareSettings:
     """Side of the crop, in px."""
     steps: int
     lr: float
-    batch_size: int
-    """Faces inverted at once: memory and speed, not results, depend on it."""
+    batch_size: int  # faces inverted at once; no result depends on it
     pixel: float
     perceptual: float
     id: float
@@ -345,7 +344,7 @@ def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | Non
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file in one go, in a folder that is made where there is none."""
+    """Write a file whole, and the folder for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
         write(file)
