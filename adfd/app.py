@@ -25,7 +25,7 @@ from typing import Any
 from PIL import Image
 
 from adfd.basics import progress
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.config import build_prepare
 from adfd.editor import Editor, Results, quoted
 from adfd.faces.photos import SUFFIXES
@@ -251,6 +251,7 @@ def launch(blocks: Any, host: str, port: int | None, max_mb: int, block: bool = 
     )
 
 
+@command
 def main() -> int:
     """Serve the page until Ctrl-C. Exit code 1 with a message where Gradio or weights are missing."""
     parser = argparse.ArgumentParser(prog="adfd app", description="A page to try it, for a browser on this machine.")
@@ -261,18 +262,13 @@ def main() -> int:
     parser.add_argument("--max-mb", type=int, default=20, help="largest photo, in megabytes (20)")
     asked = parser.parse_args()
     if find_spec("gradio") is None:
-        print("error: adfd app needs Gradio; pip install 'adfd[app]'", file=sys.stderr)
-        return 1
+        raise AdfdError("adfd app needs Gradio; pip install 'adfd[app]'")
     with tempfile.TemporaryDirectory(prefix="adfd-app-") as root:
         os.environ["GRADIO_TEMP_DIR"] = f"{root}/served"
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        try:
-            Editor.load(asked.model, *asked.settings, folder=root)  # what is missing shows now, not to a visitor
-            print(f"page: http://{asked.host}:{asked.port} (Ctrl-C ends it)", flush=True)
-            launch(page(asked.model, asked.settings, Path(root)), asked.host, asked.port, asked.max_mb)
-        except (AdfdError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        Editor.load(asked.model, *asked.settings, folder=root)  # what is missing shows now, not to a visitor
+        print(f"page: http://{asked.host}:{asked.port} (Ctrl-C ends it)", flush=True)
+        launch(page(asked.model, asked.settings, Path(root)), asked.host, asked.port, asked.max_mb)
     return 0
 
 

@@ -15,7 +15,7 @@ from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import Row, atomic, read_rows
 from adfd.report import workspace
 from adfd.runs.console import show_path
-from adfd.runs.directory import CONFIG, config_hash, row_key
+from adfd.runs.directory import CONFIG, config_hash, latest_outputs, row_key
 
 if TYPE_CHECKING:
     from adfd.report.heat_map import HeatMap
@@ -127,20 +127,15 @@ class Sweep:
         """Ages by each lambda in which the jobs differ."""
         from adfd.report.heat_map import heat_maps
 
-        return heat_maps([(lambdas(job), latest(job)) for job in self.jobs])
+        return heat_maps([(lambdas(job), list(latest_outputs(job).values())) for job in self.jobs])
 
     def outputs(self) -> list[Row]:
         """A row per output with its job, its lambdas, and what the independent judges read if `adfd evaluate` asked."""
         return [
             {"job": job.name} | {f"loss.{name}": value for name, value in lambdas(job).items()} | row
             for job in self.jobs
-            for row in judged(job, latest(job))
+            for row in judged(job, list(latest_outputs(job).values()))
         ]
-
-
-def latest(job: Path) -> list[Row]:
-    """The latest row of every output."""
-    return list({row_key(row): row for row in read_rows(job / "results.jsonl")}.values())
 
 
 def lambdas(job: Path) -> dict[str, float]:

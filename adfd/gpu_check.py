@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import atomic
+from adfd.report.markdown import records
 
-DIGITS = 3
 
-
+@command
 def main() -> int:
     """Write `gpu-check.json` and `gpu-check.md` and print the latter; 1 where there is no such device."""
     parser = argparse.ArgumentParser(
@@ -25,11 +25,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=64, help="largest batch")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu-check"), help="folder of the two files")
     asked = parser.parse_args()
-    try:
-        told = check(asked.device, asked.model, asked.most)
-    except AdfdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    told = check(asked.device, asked.model, asked.most)
     asked.out.mkdir(parents=True, exist_ok=True)
     text = page(told)
     for name, content in (("gpu-check.json", json.dumps(told, indent=2) + "\n"), ("gpu-check.md", text)):
@@ -66,30 +62,17 @@ def page(told: dict[str, Any]) -> str:
         "",
         "A step is a refinement's: picture, age, embedding and the gradient. Differences are from float32 on the CPU.",
         "",
-        *table(told["precisions"]),
+        records(told["precisions"]),
         "",
         "By batch size, float32; no number where the memory did not hold it:",
         "",
-        *table(told["batches"]),
+        records(told["batches"]),
         "",
         f"A step is {told['gflop_a_step']:.3g} GFLOP; in the best batch it runs at {share} of the "
         f"{told['ceiling_gflops']:.3g} GFLOP/s that a plain 3x3 convolution reaches here.",
         "",
     ]
     return "\n".join(lines)
-
-
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows of numbers and words as a Markdown table."""
-    columns = list(rows[0])
-    shown = [[cell(row[column]) for column in columns] for row in rows]
-    return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *shown)]
-
-
-def cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

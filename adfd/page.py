@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from adfd.basics.errors import AdfdError
+from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import held, read_rows
 from adfd.config import build_evaluate, build_shared, schema
 from adfd.config.foreign_run import record
@@ -30,6 +31,7 @@ from adfd.runs.console import show_path
 schema.register()
 
 
+@command
 def main() -> int:
     """Write the page and print its path; with --live go on until no job runs. Exit code 1 with a message on failure."""
     parser = argparse.ArgumentParser(prog="adfd page", description="A run or a sweep as one page to look at.")
@@ -49,9 +51,6 @@ def main() -> int:
         while asked.live and running:
             time.sleep(asked.every)
             running = write(asked.runs, page, asked.every)
-    except (AdfdError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         if begun(asked.runs):
             write(asked.runs, page, 0)  # one that loads itself no longer
@@ -113,6 +112,7 @@ def state(jobs: Sequence[Job], every: int) -> str:
     return " ".join(parts)
 
 
+@cache
 def _config() -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(schema.CONF), version_base="1.3"):

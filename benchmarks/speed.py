@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from adfd.basics.allocator import keep_freed_memory
+from adfd.basics.files import Row
 from adfd.basics.seeding import draw
 from adfd.config import schema
 from adfd.config.build_edit import method
@@ -34,7 +35,8 @@ from adfd.methods.objective import objective
 from adfd.models import load_mobile, load_sam
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
-from benchmarks.timing import Row, counted_waits, machine, side_by_side, table
+from adfd.report.markdown import records
+from benchmarks.timing import counted_waits, machine, side_by_side
 
 HERE = Path(__file__).parent
 PERSONS, AGES = (101, 102, 103), (20.0, 70.0)
@@ -219,7 +221,7 @@ def main() -> None:
         rows = PARTS[name](networks, sources)
         if rows:
             told["parts"][name] = {"machine": machine(), "rows": rows}
-            print(table(rows), flush=True)
+            print(records(rows), flush=True)
         results.write_text(json.dumps(told, indent=2) + "\n")
         (HERE / "RESULTS.md").write_text(page(told))
 
@@ -233,7 +235,7 @@ def page(told: Row) -> str:
     ]
     for part in told["parts"].values():
         own = part["machine"]
-        lines += ["", table(part["rows"]), ""]
+        lines += ["", records(part["rows"]), ""]
         lines += [
             f"{own['cpu']}, {own['cores']} cores{', AVX-512' if own['avx512'] else ''}, {own['threads']} thread, "
             f"torch {own['torch']}, Python {own['python']}; others' load {own['load_of_others']}"

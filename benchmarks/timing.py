@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-Row = dict[str, Any]
+from adfd.basics.files import Row
 
 
 def side_by_side(ways: Mapping[str, Callable[[], object]], rounds: int, warm: bool = True) -> dict[str, float]:
@@ -68,16 +68,3 @@ def machine() -> Row:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table; numbers with three digits."""
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -36,15 +37,11 @@ def in_parts(function: Callable[[Tensor], Result], batch: Tensor, size: int) -> 
     first = 0
     while first < len(batch):
         part = batch[first : first + size]
-        try:
+        with suppress(OutOfMemory):
             results.append(function(part))
             first += len(part)
-        except OutOfMemory:
-            full = True
-        else:
-            full = False
-        if full:  # out here, where the error no longer holds the tensors of the attempt
-            size = halved(len(part))
+            continue
+        size = halved(len(part))  # out here, where the error no longer holds the tensors of the attempt
     return results
 
 

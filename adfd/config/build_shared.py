@@ -91,8 +91,7 @@ def fabric(cfg: DictConfig) -> Fabric:
 @cache
 def _fabric(hardware: str) -> Fabric:
     node = json.loads(hardware)
-    for key in OURS:
-        node.pop(key, None)
+    ours = {key: node.pop(key, None) for key in OURS}
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     try:
         made: Fabric = get_class(node.pop("_target_"))(**node)
@@ -103,7 +102,7 @@ def _fabric(hardware: str) -> Fabric:
         keep_freed_memory()
     from adfd.basics.batching import round_to_tf32  # torch is slow to import
 
-    round_to_tf32(json.loads(hardware).get("tf32", False))
+    round_to_tf32(bool(ours["tf32"]))
     return made
 
 

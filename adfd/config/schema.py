@@ -32,19 +32,14 @@ def node(settings: str) -> Any:
     neither `--help` nor a misspelt key should wait. Assign the node to `<settings>Node` in this module: the workers of
     a sweep find it here by its name.
     """
-    tree, found = _definition(settings)
+    module, tree, found = _definition(settings)
     typed: list[Any] = [("_target_", str, field(default=settings))]
     for item in found.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             word = isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
             assert item.value is None or word, f"{found.name}.{item.target.id}: numbers are declared in conf/"
-            typed.append(
-                (
-                    item.target.id,
-                    _kind(ast.unparse(item.annotation), tree, settings.rsplit(".", 1)[0]),
-                    field(default=MISSING),
-                )
-            )
+            kind = _kind(ast.unparse(item.annotation), tree, module)
+            typed.append((item.target.id, kind, field(default=MISSING)))
     return _made(f"{found.name}Node", typed)
 
 
@@ -56,22 +51,22 @@ def function_node(function: str, given: tuple[str, ...], **also: Any) -> Any:
     makes it a method, built as a partial function. `also` are keys that the builders read, with their types. Assign the
     node as `node`'s.
     """
-    tree, found = _definition(function)
+    module, tree, found = _definition(function)
     parameters = found.args.kwonlyargs or found.args.args
     left = [one for one in parameters if one.annotation and one.arg not in (*given, *also)]
-    kinds = {one.arg: _kind(ast.unparse(one.annotation), tree, function.rsplit(".", 1)[0]) for one in left} | also
+    kinds = {one.arg: _kind(ast.unparse(one.annotation), tree, module) for one in left} | also
     name = "".join(word.capitalize() for word in found.name.removeprefix("load_").split("_"))
     partial = [("_partial_", bool, field(default=True))] if found.args.kwonlyargs else []
     typed = [(key, kind, field(default=MISSING)) for key, kind in {"_target_": str, **kinds}.items()]
     return _made(f"{name}Node", [*typed, *partial])
 
 
-def _definition(name: str) -> tuple[ast.Module, Any]:
-    """The module of `package.module.name`, parsed, and the class or function of that name in it."""
+def _definition(name: str) -> tuple[str, ast.Module, Any]:
+    """Of `package.module.name` the module's name, the module parsed, and the class or function of that name in it."""
     module, own = name.rsplit(".", 1)
     tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
     (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef) and item.name == own)
-    return tree, found
+    return module, tree, found
 
 
 def _made(name: str, typed: list[Any]) -> Any:

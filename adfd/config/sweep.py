@@ -33,7 +33,7 @@ from adfd.basics.errors import INTERRUPTED, AdfdError
 from adfd.basics.files import Row, atomic, cell, held, lock
 from adfd.config import build_shared
 from adfd.runs.console import show_path, show_sweep
-from adfd.runs.directory import check_owner, config_hash, link_wandb, read_outputs, read_summary, row_key
+from adfd.runs.directory import check_owner, config_hash, latest_outputs, link_wandb, read_summary
 from adfd.runs.sheets import stack_sheets
 
 COLUMNS = (
@@ -266,8 +266,7 @@ def read_jobs(directory: Path) -> list[Row]:
     mark, clock = directory / "sweep_id", directory / ".lock"
     for file in sorted(directory.glob("*/.hydra/overrides.yaml"), key=lambda path: job_number(path.parts[-3])):
         folder = file.parents[1]
-        rows = [row for row in read_outputs(folder / "results.jsonl") if "status" in row]
-        results = {row_key(row): row for row in rows}.values()
+        results = latest_outputs(folder).values()
         failed = [row for row in results if row["status"] != "ok"]
         jobs.append(
             {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
-from skimage.transform import AffineTransform, SimilarityTransform, estimate_transform, warp
+from skimage.transform import AffineTransform, ProjectiveTransform, SimilarityTransform, estimate_transform, warp
 
 from adfd.basics.errors import AdfdError
 from adfd.models import weights
@@ -114,6 +114,12 @@ def crop_transform(landmarks: np.ndarray, size: int) -> SimilarityTransform:
     return to_crop
 
 
+def crop_corners(to_crop: ProjectiveTransform, size: int) -> np.ndarray:
+    """Corners `[4, 2]` (px of the photo) of a crop of `size` px a side, with a margin for the interpolation."""
+    ends = (-MARGIN, size + MARGIN)
+    return to_crop.inverse(np.array([(x, y) for x in ends for y in ends]))
+
+
 def align(image: Image.Image, landmarks: np.ndarray, size: int = 1024) -> Image.Image:
     """Crop of `size` px a side in which `landmarks` `[5, 2]` (px of `image`) come closest to the template.
 
@@ -123,7 +129,7 @@ def align(image: Image.Image, landmarks: np.ndarray, size: int = 1024) -> Image.
     to_crop = crop_transform(landmarks, size)
     # Only the part of the photo under the crop, no larger than needed: what remains is close to a rotation.
     # The margin, in pixels of either, feeds the interpolation at the crop's edges.
-    corners = to_crop.inverse(np.array([(x, y) for x in (-MARGIN, size + MARGIN) for y in (-MARGIN, size + MARGIN)]))
+    corners = crop_corners(to_crop, size)
     left, top = np.clip(np.floor(corners.min(axis=0)) - MARGIN, 0, None).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)) + MARGIN, None, image.size).astype(int)
     part_size = np.array([right - left, bottom - top])

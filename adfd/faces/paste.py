@@ -19,7 +19,7 @@ from scipy.sparse.linalg import splu
 from skimage.transform import AffineTransform, ProjectiveTransform, warp
 
 from adfd.basics.errors import AdfdError
-from adfd.faces.align import MARGIN, align, crop_transform, rescale
+from adfd.faces.align import align, crop_corners, crop_transform, rescale
 from adfd.faces.photos import read_photo
 
 SIZE = 256
@@ -202,7 +202,7 @@ def composite(
     photo: Image.Image, to_crop: ProjectiveTransform, edit: Image.Image, mask: np.ndarray, gain: np.ndarray
 ) -> Image.Image:
     """The photo with the edit in it; only the part under the crop is computed."""
-    corners = to_crop.inverse(np.array([(x, y) for x in (-MARGIN, SIZE + MARGIN) for y in (-MARGIN, SIZE + MARGIN)]))
+    corners = crop_corners(to_crop, SIZE)
     left, top = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)), None, photo.size).astype(int)
     shape = (bottom - top, right - left)

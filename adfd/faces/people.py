@@ -27,11 +27,17 @@ class People:
 
     def crop(self, name: str) -> Path | None:
         """The aligned crop at full resolution; None for a synthetic person."""
-        return next((face.crop for face in self.faces if face.name == name and face.crop), None)
+        face = self.face(name)
+        return face.crop if face else None
 
     def file(self, name: str) -> str | None:
         """The photo's own name; None for a synthetic person."""
-        return next((face.file for face in self.faces if face.name == name), None)
+        face = self.face(name)
+        return face.file if face else None
+
+    def face(self, name: str) -> PreparedFace | None:
+        """What became of a photographed person's photo; None for a synthetic person."""
+        return next((face for face in self.faces if face.name == name), None)
 
 
 def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> People:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,14 +128,13 @@ def refine(
         turns = refinement.views == "turn"
         views = [networks.views.turn(samples[i].seed, samples[i].steps) for i in active] if turns else None
         adam.zero_grad(set_to_none=True)
-        fits = True
-        try:
+        fits = False
+        with suppress(OutOfMemory):
             losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
             readings = _readings(losses.total, losses.terms, losses.age)
             if any(samples[i].steps < refinement.max_steps for i in active):
                 losses.total.sum().backward()
-        except OutOfMemory:
-            fits = False
+            fits = True
         if not fits:  # out here, where the error no longer holds the tensors of the attempt
             size = halved(len(active))
             continue

@@ -7,16 +7,15 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from adfd.basics.batching import OutOfMemory, round_to_tf32
+from adfd.basics.files import Row
 from adfd.models.networks import Networks
 
-Row = dict[str, Any]
 REPEATS = 5
 PLAIN = (8, 256, 64)
 """Batch, channels and side of the plain convolution that stands for a device's ceiling."""

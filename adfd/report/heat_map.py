@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from adfd.basics.files import Row
 from adfd.basics.harmonic import harmonic_score
 from adfd.report.figure_style import STYLE
+from adfd.report.markdown import table
 
 SCORES = {
     "age_error": "age error, years (less is better)",
@@ -94,7 +95,7 @@ def markdown(shown: HeatMap, score: str) -> str:
     lines = [head, ["---"] * len(head)]
     for age, cells in zip(shown.ages, shown.scores[score], strict=True):
         lines.append([f"{age:g}", *(number(cell) if math.isfinite(cell) else "" for cell in cells)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(lines)
 
 
 def number(value: float) -> str:

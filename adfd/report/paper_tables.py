@@ -16,6 +16,7 @@ from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.jobs import Estimate, Job, label
 from adfd.evaluation.paired import differences
 from adfd.evaluation.quantities import QUANTITIES, Quantity
+from adfd.report.markdown import table as markdown_table
 
 LATEX = str.maketrans(
     {
@@ -172,8 +173,7 @@ def markdown(table: Table) -> str:
             for column in table.columns
         ]
         lines.append([name.translate(MARKDOWN), *cells])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([text, "", *(f"- {note.translate(MARKDOWN)}" for note in table.notes)]) + "\n"
+    return "\n".join([markdown_table(lines), "", *(f"- {note.translate(MARKDOWN)}" for note in table.notes)]) + "\n"
 
 
 def latex(table: Table) -> str:

@@ -90,8 +90,7 @@ class RunDirectory:
 
     def reload(self) -> None:
         """Read `results.jsonl` again, with the rows that other ranks wrote."""
-        rows = read_outputs(self.path / "results.jsonl")
-        self._rows = {row_key(row): row for row in rows if "status" in row}
+        self._rows = latest_outputs(self.path)
 
     @property
     def rows(self) -> list[Row]:
@@ -169,6 +168,11 @@ def read_summary(directory: Path) -> dict[str, Any]:
 def read_outputs(file: Path) -> list[Row]:
     """Rows of a JSON lines file that say which output they are of, as all of a run do."""
     return [row for row in read_rows(file) if {"photo", "target_age", "output"} <= row.keys()]
+
+
+def latest_outputs(directory: Path) -> dict[tuple[str, float, int], Row]:
+    """The latest row of every output of a run, finished or failed, by `row_key`."""
+    return {row_key(row): row for row in read_outputs(directory / "results.jsonl") if "status" in row}
 
 
 def check_owner(directory: Path, own: str) -> None:

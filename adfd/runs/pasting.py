@@ -29,13 +29,9 @@ class Pasting:
     people: People
     run: RunDirectory
 
-    def face(self, name: str) -> PreparedFace | None:
-        """Where a person was cut out; None for a synthetic one."""
-        return next((face for face in self.people.faces if face.name == name and face.crop), None)
-
     def outputs(self, names: Sequence[str], target_age: float) -> None:
         """Paste what is not pasted yet of these people at an age, each alone; add to the rows where, and the seam."""
-        for face in filter(None, map(self.face, names)):
+        for face in filter(None, map(self.people.face, names)):
             for row in self.run.outputs(face.name, target_age):
                 if row.get("pasted") and (self.run.path / row["pasted"]).exists():
                     continue

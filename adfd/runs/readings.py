@@ -55,7 +55,6 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
     No picture where the sample failed or the judges read no finite age; the row's reason says so.
     """
     networks, sources, i = making.networks, anchors.sources, sample.row
-    limit = natural_spread(networks.channels, anchors.age[i].item())
     row = blank_row(making, sources.names[i], target_age, sample.output) | {
         "source_age": sources.age[i].item(),
         "anchor_age": anchors.age[i].item(),
@@ -67,7 +66,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
         "seconds": round(sample.seconds, 3),
         "converged": sample.converged,
         "anchor_spread": anchors.spread[i].item(),
-        "anchor_doubtful": limit is not None and anchors.spread[i].item() > limit,
+        "anchor_doubtful": _exceeded(networks, anchors.age[i].item(), anchors.spread[i].item()) is not None,
         "reached": sample.reached,
         "draws": sum(told["attempt"] != "steps" for told in sample.candidates) or 1,
         "reason": sample.failure,
@@ -101,13 +100,19 @@ def doubtful(networks: Networks, anchors: Anchors) -> list[str]:
         anchors.sources.names, *(v.tolist() for v in (anchors.target_age, anchors.age, anchors.spread)), strict=True
     )
     for name, target_age, age, spread in told:
-        limit = natural_spread(networks.channels, age)
-        if limit is not None and spread > limit:
+        limit = _exceeded(networks, age, spread)
+        if limit is not None:
             lines.append(
                 f"the anchor of {name} at {target_age:g} is doubtful: its age reads {age:.1f}, but differs by "
                 f"{spread:.1f} years between views (natural faces: up to {limit:.1f})"
             )
     return lines
+
+
+def _exceeded(networks: Networks, age: float, spread: float) -> float | None:
+    """The spread that nine in ten natural faces of an age stay below, in years, where this one exceeds it."""
+    limit = natural_spread(networks.channels, age)
+    return limit if limit is not None and spread > limit else None
 
 
 @torch.inference_mode()
