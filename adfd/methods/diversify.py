@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import Draws, stream
 from adfd.methods.acceptance import Acceptance, Verdict, judge, same_side
 from adfd.methods.anchors import Anchors
-from adfd.methods.objective import LossWeights
+from adfd.methods.objective import LossWeights, objective
 from adfd.methods.realign import Candidate, Paths, Realignment, paths_around, realign
 from adfd.methods.refine import OnStep, Refinement, Sample, refine
 from adfd.models.networks import REMEDY, Networks
@@ -67,8 +66,9 @@ def diversify(
 ) -> Iterator[Sample]:
     """`s_0 = s_anchor + m * S(mapping(z))`, realigned to the anchor's age, accepted or drawn again, then refined.
 
-    An output that no draw filled is the nearest of its candidates, with `reached` False. The steps are taken back where
-    they lead out of what is accepted. Without realignment and acceptance it is the published method.
+    An output that no draw filled is the nearest of its candidates, with `reached` False. What the steps led to is
+    realigned once more; where it still is not accepted, the steps are taken back. Without realignment and acceptance it
+    is the published method.
     """
     free = movable(networks, perturbation, refinement)
     if not (realignment and realignment.max_moves) and not (acceptance and acceptance.check):
@@ -91,10 +91,13 @@ def diversify(
     for first in range(0, len(draws.rows), together):
         samples = starts.find(range(first, min(first + together, len(draws.rows))), redraws, paths)
         before = {(sample.row, sample.output): (sample.s, sample.reached) for sample in samples}
-        for sample in refine(networks, anchors, samples, loss, refinement, note, free):
-            s, reached = before[sample.row, sample.output]
-            if starts.fell(sample, s, reached):
-                sample.s, sample.losses = s, at_start.get((sample.row, sample.output), {})
+        refined = list(refine(networks, anchors, samples, loss, refinement, note, free))
+        starts.realign_again([one for one in refined if one.s is not before[one.row, one.output][0]], paths, loss)
+        for sample in refined:
+            start, reached = before[sample.row, sample.output]
+            if reached and not sample.reached:
+                sample.s, sample.reached = start, reached
+                sample.losses = at_start.get((sample.row, sample.output), {})
             yield sample
 
 
@@ -170,30 +173,27 @@ class Starts:
         reading = (found.s, found.img, found.age, found.spread)
         return judge(self.networks, self.anchors, found.row, *reading, self.acceptance)
 
-    def fell(self, sample: Sample, start: Tensor, reached: bool | None) -> bool:
-        """Whether the steps led an accepted start out of what is accepted; where they led into it, it is reached."""
-        if sample.failure or sample.s is start:
-            return False
-        started = time.perf_counter()
-        img, age, spread = self.networks.render_read(sample.s[None], 1, self.age_image)
-        reading = (sample.s, img[0], age.item(), spread.item())
-        verdict = judge(self.networks, self.anchors, sample.row, *reading, self.acceptance)
-        sample.evaluations, sample.searched = sample.evaluations + 1, sample.searched + 1
-        sample.seconds += time.perf_counter() - started
-        steps = {"attempt": "steps", "accepted": verdict.accepted, "reason": verdict.reason}
-        sample.candidates.append(steps | _readings(reading[2], reading[3], verdict))
-        sample.reached = verdict.accepted or bool(reached)
-        return bool(reached) and not verdict.accepted
+    def realign_again(self, refined: list[Sample], paths: Paths, loss: LossWeights) -> None:
+        """Move what the steps led to on to its anchor's age, and judge it; `reached` becomes the verdict."""
+        whole = [sample for sample in refined if not sample.failure]
+        moves = self.realignment if self.realignment.after_steps else replace(self.realignment, max_moves=0)
+        found = realign(self.networks, self.anchors, whole, moves, paths, self.batch_size, self.age_image)
+        for sample, moved in zip(whole, found, strict=True):
+            verdict = self._judge(moved)
+            sample.candidates.append(_record("steps", 0, moved, verdict))
+            sample.evaluations += moved.evaluations
+            sample.searched += moved.evaluations
+            sample.seconds += moved.seconds
+            sample.s, sample.reached = moved.s, verdict.accepted
+            with torch.no_grad():
+                losses = objective(self.networks, moved.img[None], self.anchors.constants([sample.row]), loss, None)
+            (sample.losses,) = losses.readings()
 
 
-def _record(attempt: int, screened: int, found: Candidate, verdict: Verdict) -> dict[str, Any]:
+def _record(attempt: int | str, screened: int, found: Candidate, verdict: Verdict) -> dict[str, Any]:
     told = {"attempt": attempt, "screened": screened, "accepted": verdict.accepted, "reason": verdict.reason}
-    return told | _readings(found.age, found.spread, verdict) | {"evaluations": found.evaluations}
-
-
-def _readings(age: float, spread: float, verdict: Verdict) -> dict[str, Any]:
-    read = {"age": age, "age_spread": spread, "id_similarity_anchor": verdict.identity}
-    return read | {"p_female": verdict.p_female, "style_rms": verdict.rms}
+    read = {"age": found.age, "age_spread": found.spread, "id_similarity_anchor": verdict.identity}
+    return told | read | {"p_female": verdict.p_female, "style_rms": verdict.rms, "evaluations": found.evaluations}
 
 
 @torch.no_grad()

@@ -58,6 +58,12 @@ class Losses:
     age: Tensor
     """`[N]`, the estimated age, in years."""
 
+    def readings(self) -> list[dict[str, float]]:
+        """Loss, terms and age of each candidate, by name, fetched from the device in one transfer."""
+        names = ("loss", *self.terms, "age")
+        columns = [self.total.detach(), *(term.detach() for term in self.terms.values()), self.age]
+        return [dict(zip(names, row, strict=True)) for row in torch.stack(columns, dim=1).tolist()]
+
 
 def objective(
     networks: Networks,

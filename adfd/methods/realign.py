@@ -31,6 +31,8 @@ class Realignment:
     """Codes of the age transformer around the target age; beyond them the path goes straight on."""
     interval: float
     """Years between them."""
+    after_steps: bool
+    """What the refinement led to is moved once more, since its steps let the age slip."""
 
     def __post_init__(self) -> None:
         for key, least in (("max_moves", 0), ("n_samples", 2)):

@@ -131,7 +131,7 @@ def refine(
         fits = False
         with suppress(OutOfMemory):
             losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
-            readings = _readings(losses.total, losses.terms, losses.age)
+            readings = losses.readings()
             if any(samples[i].steps < refinement.max_steps for i in active):
                 losses.total.sum().backward()
             fits = True
@@ -153,13 +153,6 @@ def refine(
         for i in finished:
             running.remove(i)
             yield samples[i]
-
-
-def _readings(total: Tensor, terms: dict[str, Tensor], age: Tensor) -> list[dict[str, float]]:
-    """One dict of numbers per sample, fetched from the device in one transfer."""
-    names = ("loss", *terms, "age")
-    table = torch.stack([total.detach(), *(term.detach() for term in terms.values()), age], dim=1).tolist()
-    return [dict(zip(names, row, strict=True)) for row in table]
 
 
 def _advance(sample: Sample, s: Tensor, losses: dict[str, float], refinement: Refinement) -> bool:

@@ -19,7 +19,7 @@ from adfd.models.views import ONE_VIEW, Views
 from tests.methods.test_methods import LOSS, PERTURBATION, REFINEMENT, WANTED, ignore
 
 WIDE = Views(flip=True, shift=8, zooms=[0.9, 1.1])
-MOVES = Realignment(max_moves=12, tolerance=0.5, reach=60, n_samples=5, interval=6)
+MOVES = Realignment(max_moves=12, tolerance=0.5, reach=60, n_samples=5, interval=6, after_steps=True)
 LENIENT = Acceptance(check=True, identity=-99, age=500, spread=500, gender=False, rms=500)
 
 
@@ -89,3 +89,29 @@ def test_views_read_together_read_the_same(tiny: Networks, anchors: Anchors) -> 
     for a, b in zip(alone, together, strict=True):
         assert a.shape == b.shape == (len(anchors),)
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("identity", [-99, 0.9999])
+def test_what_the_steps_led_to_is_moved_on_and_judged(tiny: Networks, anchors: Anchors, identity: float) -> None:
+    def run(after_steps: bool) -> list[Sample]:
+        return list(
+            diversify(
+                tiny, anchors, draw(0, anchors.sources.names, WANTED, 32), perturbation=PERTURBATION, loss=LOSS,
+                refinement=replace(REFINEMENT, max_steps=4, lr=0.3), on_step=ignore, redraws=0,
+                realignment=replace(MOVES, after_steps=after_steps), acceptance=replace(LENIENT, identity=identity),
+            )
+        )  # fmt: skip
+
+    def gaps(samples: list[Sample]) -> torch.Tensor:
+        return torch.stack([(tiny.age(tiny.render(one.s[None]))[0] - anchors.age[one.row]).abs() for one in samples])
+
+    slipped, moved = run(False), run(True)
+    if identity < 0:
+        assert gaps(moved).mean() < 0.5 * gaps(slipped).mean()
+    for sample in moved:
+        first, steps = sample.candidates
+        assert steps["attempt"] == "steps"
+        assert sample.reached == (first["accepted"] or steps["accepted"])
+        kept = first if first["accepted"] and not steps["accepted"] else steps
+        assert tiny.age(tiny.render(sample.s[None]))[0].item() == pytest.approx(kept["age"], abs=0.05)
+        assert sample.evaluations == sample.searched + sample.steps + 1
