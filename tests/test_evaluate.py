@@ -157,7 +157,7 @@ def test_metrics_agree_with_independent_computations(run_stage: Run, tiny: Netwo
             for r in group:
                 s = torch.from_numpy(np.load(run / f"latents/{photo}_age{age}_{r['output']}.npz")["s"])
                 years = r["source_age"] - r["age"]
-                step = tiny.transformer.younger_year if years < 0 else tiny.transformer.year
+                step = tiny.transformer.younger_year if years < 0 else tiny.transformer.older_year
                 back = tiny.synthesis((s + years * tiny.generator.affine_weight @ step)[None])  # linear in w
                 cyclic.append(tiny.id_similarity(tiny.embed(back), tiny.embed(source)).item())
     assert quantities["diversity"] == pytest.approx(np.mean(distances), rel=1e-5)

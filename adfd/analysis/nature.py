@@ -1,8 +1,9 @@
-"""What natural faces are like: the path towards childhood, a readout of gender, and how sure the age judge is of them.
+"""What natural faces are like: the bent age path, a readout of gender, and how sure the age judge is of them.
 
 The ridge direction of age leaves the generator's faces when it is followed far down: a child on it has an adult's
 features, shrunk. The conditional mean of `w` given age, gender held, stays among them, and pulls all towards one face.
-Half of each makes children who still look like themselves.
+Half of each makes children who still look like themselves. Towards old age the ridge direction stays among faces, but
+drifts towards one gender; there it is corrected until the readout of gender does not change along it.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Chan
     return replace(
         known,
         younger_year=younger_year(known.age_year.double(), w, age, p_female, mixture).float(),
+        older_year=older_year(known.age_year.double(), w, gender_readout).float(),
         gender_readout=gender_readout.float(),
         gender_bias=gender_bias,
         gender_r=held_out,
@@ -148,6 +150,17 @@ def younger_year(year: Tensor, w: Tensor, age: Tensor, p_female: Tensor, mixture
     change = torch.linalg.lstsq(causes, w).solution[1]  # [D], per year
     read = year / year.dot(year)  # years that the ridge reads per unit of w
     return (1 - mixture) * year + mixture * change / read.dot(change)
+
+
+def older_year(year: Tensor, w: Tensor, gender_readout: Tensor) -> Tensor:
+    """The step towards old age `[D]`: the ridge's `year` `[D]` with the gender held that `gender_readout` `[D]` reads.
+
+    It is the step that differs least from the ridge's, counted in deviations of w `[n, D]`, along which the readout
+    stays as it is; one year by the ridge's own reading.
+    """
+    covariance = torch.cov(w.T)
+    held = year - (gender_readout @ year) / (gender_readout @ covariance @ gender_readout) * covariance @ gender_readout
+    return held * year.dot(year) / year.dot(held)
 
 
 def spreads_by_age(age: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:

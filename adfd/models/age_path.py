@@ -7,30 +7,32 @@ from torch import Tensor, nn
 
 from adfd.basics.errors import AdfdError
 from adfd.models.sources import Sources
+from adfd.stylespace.statistics import Channels
 
 
 class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year, from the age that was estimated on them to the target age.
 
-    Below that age the step is `younger_year`, where the channels file has one: the path bends there. Both steps are
-    fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
+    Below that age the step is `younger_year`, above it `older_year`, where the channels file has them: the path bends
+    there. `adfd.analyze` fits all three. The path reads young faces too old and old ones too young; guided mends that.
+    Raises AdfdError where the channels hold no path.
     """
 
-    year: Tensor
-
     younger_year: Tensor
+    older_year: Tensor
 
-    def __init__(self, year: Tensor | None, younger_year: Tensor | None = None) -> None:
+    def __init__(self, channels: Channels) -> None:
         super().__init__()
+        year, younger, older = channels.age_year, channels.younger_year, channels.older_year
         if year is None:
             raise AdfdError(
                 "the channels file holds no age path, which this model's age transformer follows (the published "
                 "coefficients come without one); use channels=fitted after: python -m adfd.analyze"
             )
-        self.register_buffer("year", year)
-        self.register_buffer("younger_year", year if younger_year is None else younger_year)
+        self.register_buffer("younger_year", year if younger is None else younger)
+        self.register_buffer("older_year", year if older is None else older)
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
         """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
         years = (target_age - sources.age)[:, None, None]
-        return sources.w_plus + years * torch.where(years < 0, self.younger_year, self.year)
+        return sources.w_plus + years * torch.where(years < 0, self.younger_year, self.older_year)

@@ -33,7 +33,7 @@ def load_mobile(
         identity=identity,
         gender=dlib_judges.load_gender(),
         perceptual=load_perceptual(perceptual, identity),
-        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
+        transformer=LatentAgePath(statistics) if statistics else None,
         channels=statistics,
         low_pass=low_pass,
     )

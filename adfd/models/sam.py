@@ -148,7 +148,7 @@ def load_stylegan2(
         identity=read_arcface(paths[ARCFACE], architecture) if judges == "sam" else dlib_judges.load_identity(),
         gender=dlib_judges.load_gender(),
         perceptual=distance,
-        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
+        transformer=LatentAgePath(statistics) if statistics else None,
         channels=statistics,
     )
     return networks.to(device)

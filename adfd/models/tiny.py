@@ -43,7 +43,7 @@ def load_tiny(
         identity=identity,
         gender=gender,
         perceptual=load_perceptual(perceptual, identity),
-        transformer=LatentAgePath(statistics.age_year, statistics.younger_year) if statistics else None,
+        transformer=LatentAgePath(statistics) if statistics else None,
         channels=statistics,
         low_pass=low_pass,
     )

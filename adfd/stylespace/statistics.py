@@ -52,7 +52,9 @@ class Channels:
     """Share of the variance of age that the linear model explains on held-out faces."""
 
     younger_year: Tensor | None = None
-    """`[512]`: the step in W that adds one year, for ages below a person's own; None: `age_year` both ways."""
+    """`[512]`: the step in W that adds one year, for ages below a person's own; None: `age_year`."""
+    older_year: Tensor | None = None
+    """`[512]`: the step in W that adds one year, for ages above a person's own; None: `age_year`."""
     gender_readout: Tensor | None = None
     """`[512]`: `w @ gender_readout + gender_bias` is above 0 where a linear model takes a face for a woman's."""
     gender_bias: float | None = None
