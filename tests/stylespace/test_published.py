@@ -70,7 +70,7 @@ def test_what_the_published_file_lacks(tiny: Networks) -> None:
         moved, channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS) * (tiny.affine(tiny.mapping(z)) - style)
     )
     with pytest.raises(AdfdError, match=r"holds no age path.*channels=fitted after: python -m adfd\.analyze"):
-        LatentAgePath(lacking.age_year)
+        LatentAgePath(lacking)
 
 
 class Calls:
