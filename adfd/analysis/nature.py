@@ -73,11 +73,11 @@ class Nature:
 
     def rehearse(self, networks: Networks, seed: int) -> None:
         """Do one unit of the work, to see how long it takes."""
-        read(networks.asked(self.views), faces(networks, 1, self.psi, seed), 1, lambda n: None)
+        read(networks.with_views(self.views), faces(networks, 1, self.psi, seed), 1, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
         """Add what natural faces are like to what is known of the channels."""
-        asked, found = networks.asked(self.views), []
+        asked, found = networks.with_views(self.views), []
         for rows, w in latents(networks, self.n_samples, self.psi, seed):
             name = f"faces-{rows.start:07}-{rows.stop:07}"
             found.append({"w": w.cpu()} | shards(name, len(rows), partial(read, asked, w, self.batch_size)))

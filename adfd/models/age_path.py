@@ -10,10 +10,11 @@ from adfd.models.sources import Sources
 
 
 class LatentAgePath(nn.Module):
-    """Move a person's latent by a fixed step per year, from the age that was estimated on them to the target age.
+    """Move a person's latent by a fixed step per year from the person's estimated age to the target age.
 
-    Below that age the step is `younger_year`, where the channels file has one: the path bends there. Both steps are
-    fitted by `adfd.analyze`. The path reads young faces too old and old ones too young; guided mends that.
+    Target ages below the estimated age use the step `younger_year`, if the channels file has one, all others `year`.
+    Both steps are fitted by `adfd.analyze`. The judge reads children on this path too old and old people too young;
+    the method guided corrects that.
     """
 
     year: Tensor
