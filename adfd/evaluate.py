@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from adfd.basics import progress
 from adfd.basics.files import atomic
-from adfd.config import build_evaluate, build_shared, command_line, schema
+from adfd.config import build_evaluate, build_independent, build_shared, command_line, schema
 from adfd.runs import console, stage
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def write_curves(curve: dict[str, Any], folder: Path) -> None:
 
 def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
     """The jobs, and below them unedited faces of the same ages where the independent judges read them."""
-    natural = build_evaluate.natural_faces(cfg, jobs) if cfg.table.natural else None
+    natural = build_independent.natural_faces(cfg, jobs) if cfg.table.natural else None
     return [*jobs, *([natural] if natural else [])]
 
 

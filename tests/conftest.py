@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,17 @@ from adfd.models.networks import Networks
 from adfd.models.sources import Sources
 from adfd.models.tiny import load_tiny
 from adfd.stylespace.weights import ChannelWeights
+from tests import composing
 
 PAPER_WEIGHTS = ChannelWeights("paper", 500, 0.01, 1.0, to_rgb=False, regions=[], exclude_regions=[], min_share=0.5)
 torch.set_num_threads(1)  # tiny networks are quickest so, and other work on the machine does not stall them
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hydra_composes_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        composing.patch(patched)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ PLACES = {
 }
 """What may be imported or named only in these rooms and modules."""
 ANYWHERE = {"adfd.__version__", "adfd.Editor"}
-MAX_LINES, MAX_FIELDS = 350, 12
+MAX_LINES, MAX_BUILDER_LINES, MAX_FIELDS = 350, 150, 12
 RECORDS = {"Channels", "Calibration"}
 """Records of data: what one file holds, with the ways to read and write it."""
 
@@ -127,7 +127,8 @@ def test_what_is_forbidden_would_be_seen(module: str, line: str) -> None:
 def test_files_and_classes_stay_small(module: str) -> None:
     """Records of data may have more fields: those named above, and those that do nothing."""
     source = MODULES[module].read_text()
-    assert len(source.splitlines()) <= MAX_LINES
+    limit = MAX_BUILDER_LINES if module.startswith("adfd.config.build_") else MAX_LINES
+    assert len(source.splitlines()) <= limit
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ClassDef):
             fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]

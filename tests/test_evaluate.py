@@ -21,7 +21,7 @@ from PIL import Image
 
 from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
-from adfd.config import build_evaluate, build_shared
+from adfd.config import build_evaluate, build_independent, build_shared
 from adfd.evaluation import calibration, jobs, measuring, panel
 from adfd.evaluation.bank import WIDE
 from adfd.evaluation.bootstrap import Bootstrap
@@ -92,7 +92,7 @@ def test_independent_judges_come_first_and_read_once(
     assert known.panel(read["faceres_age_anchor"], read["faceapi_age_anchor"]) == pytest.approx(ages[1], abs=0.01)
     assert "age_gap" in metrics_of(run)["quantities"]
     monkeypatch.setattr(panel, "load_panel", lambda: pytest.fail("read again"))
-    build_evaluate._panel.cache_clear()
+    build_independent._panel.cache_clear()
     evaluate(run_stage, run, "cyclic=false", directory="again")
 
 

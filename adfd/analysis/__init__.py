@@ -1,1 +1,4 @@
-"""The channel analyses: pure functions of networks and settings that return `Channels`."""
+"""The channel analyses: callable settings, which compute `Channels` from networks and a seed.
+
+May import models and what lies below them.
+"""

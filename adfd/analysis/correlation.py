@@ -1,7 +1,7 @@
-"""Correlation analysis: random faces, what the judges read on them, and the channel statistics that follow.
+"""Correlation analysis: correlations of channels with the judges' readings on random faces.
 
-The paper defines the coefficients as correlations over random faces; its code ships only the result. The definitions
-below are ours.
+The paper defines its coefficients as correlations over random faces, and its code contains only the results. The exact
+definitions below are ours.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from adfd.stylespace.statistics import Channels
 
 PAIRS_AT_ONCE = 512
 QUANTILES = 1001
-HELD_OUT = 5  # every fifth face is left out of the age path's fit, to measure it
+HELD_OUT = 5  # every fifth face is held out from the fit of the age path, to compute its R2
 RIDGE = 100.0  # on centred w; the embedded stack's R2 is flat around it
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How much to measure."""
+    """Settings of the correlation analysis. Raises AdfdError for impossible ones."""
 
     n_samples: int
-    """Random faces."""
+    """Number of random faces."""
     n_pairs: int
-    """Random pairs of them, for the identity coefficients."""
+    """Number of random pairs of faces, for the identity coefficients."""
     n_permutations: int
-    """Permutations of ages and of identities among the faces; all channels' correlations with them make the null."""
+    """Permutations of ages and of identities among the faces; all channels' correlations with them are the null."""
     psi: float
     """Truncation of the random faces; 1 for none."""
     batch_size: int
@@ -55,25 +55,25 @@ class Correlation:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the readings of a face depend on, besides networks and seed."""
+        """Settings that a face's readings depend on, besides networks and seed."""
         return {"analysis": "correlation", "psi": self.psi}
 
     def n_units(self, networks: Networks) -> int:
-        """Faces to judge."""
+        """Number of faces to render and judge."""
         return self.n_samples
 
     def rehearse(self, networks: Networks, seed: int) -> None:
-        """Do one unit of the work, to see how long it takes."""
+        """Do one unit of the work, to measure its duration."""
         judge(networks, faces(networks, 1, self.psi, seed), 1, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
         """Sample faces and correlate their codes with estimated age and identity.
 
         coef_age[c] = |r(s_c, age)|; coef_id[c] = |r(|s_c(i) - s_c(j)|, identity distance of i and j)| over random pairs
-        of faces of the same half of a shard; the age path is the ridge regression of age on w. Under the null, ages (or
-        identities) are permuted among the faces of a half, which are all alike: the p-value of a channel is the share
-        of correlations at least as large over all permutations and channels. Memory does not grow with `n_samples`, and
-        a result depends on the seed alone, not on `batch_size` or on what was done before.
+        of faces from the same half of a shard. The age path is the ridge regression of age on w. Under the null
+        hypothesis, ages (or identities) are exchangeable among the faces of a half, and are permuted: the p-value of a
+        channel is the share of correlations at least as large, over all permutations and channels. Memory does not grow
+        with `n_samples`. The result depends on the seed, not on `batch_size` or on interruptions.
         """
         total = Statistics(self, seed)
         for rows, w in latents(networks, self.n_samples, self.psi, seed):
@@ -85,7 +85,7 @@ class Correlation:
 
 @torch.inference_mode()
 def judge(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Arrays:
-    """What the judges read on faces `w` `[n, 512]`: `age` `[n]` and `embedding` `[n, D]`."""
+    """Render faces `w` `[n, 512]` and judge them: `age` `[n]` in years, `embedding` `[n, D]`."""
     ages, embeddings = [], []
     for part in w.split(batch_size):
         img = networks.synthesis_pooled(networks.affine(part))
@@ -96,7 +96,7 @@ def judge(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Ar
 
 
 class Statistics:
-    """All sums of the analysis, by half of the faces. y's column 0 holds the readings, the others permutations."""
+    """The analysis's moments, for each half of the faces. Column 0 of y is the readings, the others permutations."""
 
     def __init__(self, settings: Correlation, seed: int) -> None:
         self.settings, self.seed = settings, seed
@@ -106,7 +106,7 @@ class Statistics:
 
     @torch.inference_mode()
     def take(self, networks: Networks, rows: range, w: Tensor, readings: Arrays) -> None:
-        """Take in the faces `rows` with their readings."""
+        """Add the faces `rows` `w` `[n, 512]` with their readings."""
         s, w = networks.affine(w).cpu(), w.cpu()
         number = torch.arange(rows.start, rows.stop)
         for held_out in (False, True):
@@ -130,7 +130,7 @@ class Statistics:
             _add(self.id, half, Moments((s[i] - s[j]).abs(), distance.T))
 
     def channels(self, networks: Networks) -> Channels:
-        """The statistics as channels of the networks' generator."""
+        """The channel statistics of the networks' generator."""
         age, identity = self.age[0] + self.age[1], self.id[0] + self.id[1]
         r_age, r_id = age.correlation(), identity.correlation()
         direction, age_r2 = self.path.fit(RIDGE)
@@ -154,7 +154,7 @@ class Statistics:
             stability_id=_stability(self.id, conv),
             s_mean=age.mean.float(),
             s_std=age.std.float(),
-            age_year=(direction / direction.dot(direction)).float(),  # the shortest step that it reads as one year
+            age_year=(direction / direction.dot(direction)).float(),  # predicts one year more
             age_r2=age_r2,
         )
 
@@ -167,9 +167,9 @@ def random_pairs(n: int, n_pairs: int, rng: torch.Generator) -> Tensor:
 
 
 def p_values(found: Tensor, null: Tensor) -> Tensor:
-    """Share of the `null` values, pooled over all channels, at least as large as each of `found` `[C]`: `[C]`.
+    """P-values `[C]`: share of the `null` values, pooled over all channels, at least as large as each of `found` `[C]`.
 
-    The truth counts as one of them, so no p-value is 0 (Phipson, Smyth 2010).
+    The observed value counts as one of the null, so that no p-value is 0 (Phipson, Smyth 2010).
     """
     pooled = null.flatten().sort().values
     larger = len(pooled) - torch.searchsorted(pooled, found.contiguous(), right=False)

@@ -1,4 +1,4 @@
-"""Intervention: move channels, or layers, by k standard deviations to either side, and look what it does."""
+"""Intervention: move channels or layers by k standard deviations to either side, and measure the effects."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MOVES_PER_SHARD = 8
 
 @dataclass(frozen=True)
 class Intervention:
-    """What to move, how far, and on how many faces."""
+    """Settings of the intervention. Raises AdfdError for impossible ones."""
 
     select: str
     """top: the `n_channels` convolution channels of highest coef_age, and `n_controls` random others. layers: each
     layer along its channels' correlations with age. all: every channel."""
     channels: list[int]
-    """These channels, whatever `select` says; empty for `select`."""
+    """Flat channels to move instead of those of `select`; empty to use `select`."""
     n_channels: int
     n_controls: int
     n_faces: int
     k: float
-    """Standard deviations to either side; a layer moves as far as one channel would."""
+    """Distance to either side, in standard deviations; a layer moves as far as a single channel does."""
     psi: float
     """Truncation of the random faces; 1 for none."""
     batch_size: int
@@ -58,19 +58,22 @@ class Intervention:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the effect of a move depends on, besides networks, seed and the move."""
+        """Settings that the effect of a move depends on, besides networks, seed and the move."""
         return {"analysis": "intervention", "psi": self.psi, "k": self.k, "n_faces": self.n_faces}
 
     def n_units(self, networks: Networks) -> int:
-        """Pictures to render."""
+        """Number of pictures to render."""
         return self.n_faces * (1 + 2 * len(self.selected(networks)))
 
     def rehearse(self, networks: Networks, seed: int) -> None:
-        """Do one unit of the work, to see how long it takes."""
+        """Do one unit of the work, to measure its duration."""
         Unmoved(networks, faces(networks, 1, self.psi, seed), self.batch_size, lambda n: None)
 
     def selected(self, networks: Networks) -> list[int]:
-        """Flat channels to move, or layers. Raises AdfdError where there are none such."""
+        """Flat indices of the channels, or indices of the layers, to move.
+
+        Raises AdfdError where a channel does not exist or the selection needs correlations that were not measured.
+        """
         space, known = networks.space, networks.channels
         if self.channels:
             for c in self.channels:
@@ -93,7 +96,7 @@ class Intervention:
         return [*order[: self.n_channels].tolist(), *sorted(controls.tolist())]
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
-        """Add the effects of moving the selected channels to the channel statistics, with their p-values."""
+        """Measure the effects of the selected moves, and return the channel statistics with effects and p-values."""
         known = known_channels(networks, self.psi, seed)
         moves = self.moves(networks, known)
         unmoved = Unmoved(networks, faces(networks, self.n_faces, self.psi, seed), self.batch_size, shards.on_unit)
@@ -149,18 +152,18 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Move:
-    """Channels `c` `[n]` and how far each goes `[n]`, in units of style."""
+    """Channels `c` `[n]` and the distance `by` `[n]` that each moves, in units of style."""
 
     c: Tensor
     by: Tensor
 
     def __call__(self, s: Tensor, sign: int) -> Tensor:
-        """Codes `[F, C]` moved to one side."""
+        """Codes `[F, C]` moved to the side `sign`, 1 or -1."""
         return s.index_add(1, self.c.to(s.device), (sign * self.by).to(s).expand(len(s), -1))
 
 
 class Unmoved:
-    """Faces before any move, with the readings that moved ones are compared with."""
+    """The unchanged faces and their readings, with which moved ones are compared."""
 
     @torch.inference_mode()
     def __init__(self, networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> None:
@@ -173,10 +176,10 @@ class Unmoved:
 
     @torch.inference_mode()
     def effects(self, moves: list[Move], k: float, on_unit: OnUnit) -> Arrays:
-        """What M moves do to F faces.
+        """Effects of M moves on F faces.
 
-        `slope` `[M, F]`, years per sd; `id` (1 - similarity), `pixel` and `perceptual` `[M, F]` and `regions` `[M, F,
-        R]`: changes, mean of both sides.
+        `slope` `[M, F]`, years per sd; and changes, averaged over both sides: `id` (1 - similarity), `pixel` and
+        `perceptual` `[M, F]`, `regions` `[M, F, R]`.
         """
         effects: list[Arrays] = []
         for move in moves:
@@ -205,7 +208,7 @@ class Unmoved:
 
 
 def name(moves: list[Move]) -> str:
-    """A name for the shard of these moves: what they are, in short."""
+    """A name for the shard of these moves: a hash of their channels and distances."""
     digest = hashlib.sha256()
     for move in moves:
         digest.update(move.c.numpy().tobytes() + move.by.numpy().tobytes())
@@ -213,7 +216,7 @@ def name(moves: list[Move]) -> str:
 
 
 def p_values(effect: Tensor, alternative: str) -> Tensor:
-    """P-values `[M]` of effects `[M, F]` being 0 on average over faces, by t-test; two-sided, or "greater" than 0."""
+    """P-values `[M]` of t-tests over F faces that the mean of effects `[M, F]` is 0; two-sided, or "greater"."""
     n = effect.shape[1]
     t = (effect.mean(dim=1) / (effect.std(dim=1) / n**0.5)).nan_to_num(nan=0.0)  # no effect on any face: 0 / 0
     p = student_t.sf(t, n - 1) if alternative == "greater" else 2 * student_t.sf(t.abs(), n - 1)

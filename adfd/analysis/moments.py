@@ -1,4 +1,4 @@
-"""Sums from which correlations and regressions follow, so that samples can be read in a stream and forgotten."""
+"""Sums from which correlations and regressions are computed, so that samples need not be kept in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Moments:
-    """First and second moments of variables x `[N, C]` and y `[N, K]`, in double precision; they add up."""
+    """First and second moments of variables x `[N, C]` and y `[N, K]`, in double precision; moments can be added."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         x, y = x.double(), y.double()
@@ -34,7 +34,7 @@ class Moments:
         return ((self.xx - self.x.square() / self.n).clamp_min(0) / (self.n - 1)).sqrt()
 
     def correlation(self) -> Tensor:
-        """Pearson r of each x with each y: `[C, K]`; 0 where either is constant to rounding."""
+        """Pearson r of each x with each y: `[C, K]`; 0 where either is constant up to rounding."""
         vary_x = self.xx - self.x.square() / self.n
         vary_y = self.yy - self.y.square() / self.n
         r = (self.xy - torch.outer(self.x, self.y) / self.n) / torch.outer(vary_x, vary_y).clamp_min(1e-300).sqrt()
@@ -44,13 +44,13 @@ class Moments:
 
 
 class Regression:
-    """Ridge regression of y `[N]` on x `[N, D]` from moments of the faces to fit on and of those held out."""
+    """Ridge regression of y `[N]` on x `[N, D]` from moments of the samples to fit and of the held-out ones."""
 
     def __init__(self) -> None:
         self.parts: dict[bool, list[Tensor]] = {}
 
     def add(self, x: Tensor, y: Tensor, held_out: bool) -> None:
-        """Take in samples."""
+        """Add samples x `[N, D]`, y `[N]`."""
         ones = torch.ones(len(x), 1, dtype=torch.float64)
         table = torch.cat([ones, x.double(), y.double()[:, None]], dim=1)  # [N, 1 + D + 1]
         gram = table.T @ table
@@ -58,7 +58,7 @@ class Regression:
         known[0] += gram
 
     def fit(self, ridge: float) -> tuple[Tensor, float]:
-        """Direction `[D]` from all samples, and R2 on the held-out ones of the direction from the others."""
+        """Coefficients `[D]` fitted on all samples; R2 on the held-out samples of a fit on the others."""
         fitted, held = self.parts[False][0], self.parts[True][0]
         direction, mean = _solve(fitted, ridge)
         # Residuals y - mean_y - (x - mean_x) d of the held-out samples, as a linear form of (1, x, y).
@@ -69,7 +69,7 @@ class Regression:
 
 
 def _solve(gram: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    mean = gram[0, 1:] / gram[0, 0]  # of x and y
+    mean = gram[0, 1:] / gram[0, 0]  # means of x and y
     centred = gram[1:, 1:] - gram[0, 0] * torch.outer(mean, mean)
     xx, xy = centred[:-1, :-1], centred[:-1, -1]
     return torch.linalg.solve(xx + ridge * torch.eye(len(xx), dtype=xx.dtype), xy), mean

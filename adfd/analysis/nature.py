@@ -1,9 +1,10 @@
-"""What natural faces are like: the bent age path, a readout of gender, and how sure the age judge is of them.
+"""Statistics of natural (unedited) faces: the bent age path, a gender classifier, the age judge's spread.
 
-The ridge direction of age leaves the generator's faces when it is followed far down: a child on it has an adult's
-features, shrunk. The conditional mean of `w` given age, gender held, stays among them, and pulls all towards one face.
-Half of each makes children who still look like themselves. Towards old age the ridge direction stays among faces, but
-drifts towards one gender; there it is corrected until the readout of gender does not change along it.
+The ridge direction of age leaves the distribution of faces when followed far towards childhood: it gives adult features
+on a small face. The conditional mean of `w` given age, at fixed gender, stays within the distribution but makes all
+faces alike. The average of both directions gives children who still resemble the person. Towards old age the ridge
+direction stays within the distribution but drifts towards one gender; there it is corrected so that the gender
+classifier reads the same along it.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from adfd.models.networks import Networks
 from adfd.models.views import Views
 from adfd.stylespace.statistics import Channels
 
-HELD_OUT = 5  # every fifth face is left out of the readout's fit, to measure it
+HELD_OUT = 5  # every fifth face is held out from the classifier's fit, to measure it
 BRACKETS = (0.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0)
 FEWEST = 10
-"""Faces below which a bracket tells nothing."""
+"""Fewest faces of an age bracket; brackets with fewer are left out."""
 SURE = 0.9
-"""Share of natural faces whose spread is at most the one that is kept."""
+"""Quantile of natural faces' spread that is stored."""
 
 
 @dataclass(frozen=True)
 class Nature:
-    """How much to measure, and how the fits are made."""
+    """Settings of the analysis. Raises AdfdError for impossible ones."""
 
     n_samples: int
-    """Random faces."""
+    """Number of random faces."""
     psi: float
     """Truncation of the random faces; 1 for none."""
     views: Views
-    """On which their ages are read."""
+    """Views over which ages are averaged."""
     ridge: float
-    """Penalty of the readouts, on whitened `w`."""
+    """Penalty of the classifier, on whitened `w`."""
     mixture: float
-    """Of the step towards childhood: 0 is the ridge direction alone, 1 the conditional mean alone."""
+    """The step towards childhood: 0 is the ridge direction alone, 1 the conditional mean alone."""
     batch_size: int
     """Faces rendered at once."""
 
@@ -65,20 +66,20 @@ class Nature:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the readings of a face depend on, besides networks and seed."""
+        """Settings that a face's readings depend on, besides networks and seed."""
         return {"analysis": "nature", "psi": self.psi, "views": [self.views.flip, self.views.shift, *self.views.zooms]}
 
     def n_units(self, networks: Networks) -> int:
-        """Faces to read."""
+        """Number of faces to render and judge."""
         return self.n_samples
 
     def rehearse(self, networks: Networks, seed: int) -> None:
-        """Do one unit of the work, to see how long it takes."""
-        read(networks.asked(self.views), faces(networks, 1, self.psi, seed), 1, lambda n: None)
+        """Do one unit of the work, to measure its duration."""
+        read(networks.with_views(self.views), faces(networks, 1, self.psi, seed), 1, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
-        """Add what natural faces are like to what is known of the channels."""
-        asked, found = networks.asked(self.views), []
+        """Judge random faces, and return the channel statistics with those of natural faces."""
+        asked, found = networks.with_views(self.views), []
         for rows, w in latents(networks, self.n_samples, self.psi, seed):
             name = f"faces-{rows.start:07}-{rows.stop:07}"
             found.append({"w": w.cpu()} | shards(name, len(rows), partial(read, asked, w, self.batch_size)))
@@ -88,7 +89,7 @@ class Nature:
 
 @torch.inference_mode()
 def read(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Arrays:
-    """Of faces `w` `[n, 512]`: `age` and `spread` over the views, and `p_female`, `[n]` each."""
+    """Render faces `w` `[n, 512]` and judge them: `age` and `spread` over the views, `p_female`, `[n]` each."""
     ages, spreads, genders = [], [], []
     for part in w.split(batch_size):
         img, age, spread = networks.render_read(networks.affine(part), len(part), "pooled")
@@ -100,9 +101,9 @@ def read(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Arr
 
 
 def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Channels:
-    """Channels with all that follows from readings of faces: `w` `[n, 512]`, `age`, `spread` and `p_female` `[n]`.
+    """Channel statistics completed from readings of faces: `w` `[n, 512]`, `age`, `spread` and `p_female` `[n]`.
 
-    Raises AdfdError where the channels hold no age path, which the one towards childhood is a bend of.
+    Raises AdfdError where `known` has no age path, from which the step towards childhood is computed.
     """
     if known.age_year is None:
         raise AdfdError(
@@ -129,9 +130,9 @@ def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Chan
 
 
 def readout(w: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, float]:
-    """Ridge regression of y `[n]` on whitened w `[n, D]`, as a direction `[D]` and an offset: `w @ direction + offset`.
+    """Ridge regression of y `[n]` on whitened w `[n, D]`: direction `[D]` and offset of `w @ direction + offset`.
 
-    `ridge` counts in faces: a direction of `w` in which they vary as they do by one deviation costs as much as that.
+    `ridge`, the penalty, is in units of faces: it is added to the sum over n faces of each whitened variable's square.
     """
     mean, deviations = w.mean(dim=0), w - w.mean(dim=0)
     covariance = deviations.T @ deviations
@@ -141,14 +142,14 @@ def readout(w: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, float]:
 
 
 def younger_year(year: Tensor, w: Tensor, age: Tensor, p_female: Tensor, mixture: float) -> Tensor:
-    """The step towards childhood `[D]`: part the ridge's `year` `[D]`, part the mean change of w `[n, D]` with age.
+    """The step `[D]` of the age path towards childhood: a mixture of `year` `[D]` and the mean change of w with age.
 
-    Both are one year by the ridge's own reading. Gender is held: the change with age is that beside gender in a joint
-    regression of w on both.
+    Both are scaled to one year as predicted by the ridge regression. The mean change is the coefficient of `age` `[n]`
+    in a joint regression of w `[n, D]` on age and `p_female` `[n]`, which holds gender fixed.
     """
     causes = torch.stack([torch.ones_like(age), age, p_female], dim=1)
     change = torch.linalg.lstsq(causes, w).solution[1]  # [D], per year
-    read = year / year.dot(year)  # years that the ridge reads per unit of w
+    read = year / year.dot(year)  # the ridge regression's coefficients, in years per unit of w
     return (1 - mixture) * year + mixture * change / read.dot(change)
 
 
@@ -164,9 +165,9 @@ def older_year(year: Tensor, w: Tensor, gender_readout: Tensor) -> Tensor:
 
 
 def spreads_by_age(age: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean age of each bracket with faces enough, and the spread that `SURE` of its faces stay below: `[B]` each.
+    """Mean age of each bracket with at least `FEWEST` faces, and the quantile `SURE` of its spread: `[B]` each.
 
-    Raises AdfdError where no bracket has enough.
+    Raises AdfdError where no bracket has enough faces.
     """
     ages, limits = [], []
     for low, high in pairwise(BRACKETS):

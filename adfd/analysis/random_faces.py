@@ -1,4 +1,4 @@
-"""The random faces that the analyses look at: those of one seed are the same in every analysis, and begin alike."""
+"""Random faces for the analyses: a seed gives the same faces in every analysis; a larger sample begins with them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
 
 SHARD = 250
-"""Faces that are drawn, judged, kept, paired and permuted together; a kill loses less than one such part."""
-STYLES = 2000  # faces for the mean and deviation of the styles alone, where no picture is needed
+"""Faces per shard: drawn, judged, stored, paired and permuted together; an interruption loses at most one shard."""
+STYLES = 2000  # faces for mean and deviation of the styles, for which no picture is rendered
 
 
 def check_psi(psi: float) -> None:
-    """Raise AdfdError where `psi` is no truncation."""
+    """Raise AdfdError where `psi` is not a truncation in 0..1, above 0."""
     if not 0 < psi <= 1:
         raise AdfdError(f"analysis.psi must lie in 0..1 and above 0, got {psi}")
 
 
 def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple[range, Tensor]]:
-    """The random faces of a seed, shard by shard: their numbers and `w` `[n, 512]`. More faces begin with the same."""
+    """The first `n` random faces of a seed, shard by shard: their indices and `w` `[n, 512]`, truncated by `psi`."""
     stream = torch.Generator().manual_seed(seed)
     for rows in parts(n, SHARD):
         z = torch.randn(len(rows), networks.generator.w_dim, generator=stream).to(networks.device)
@@ -34,12 +34,12 @@ def latents(networks: Networks, n: int, psi: float, seed: int) -> Iterator[tuple
 
 
 def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
-    """The first random faces of a seed: `w` `[n, 512]`."""
+    """The first `n` random faces of a seed: `w` `[n, 512]`, truncated by `psi`."""
     return torch.cat([w for _, w in latents(networks, n, psi, seed)])
 
 
 def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
-    """What is known of the networks' channels, or at least the mean and deviation of the styles."""
+    """The networks' channel statistics; where they have none, mean and deviation of the styles alone."""
     if networks.channels is not None and networks.channels.s_std is not None:
         return networks.channels
     with torch.inference_mode():

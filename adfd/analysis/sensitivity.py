@@ -1,7 +1,7 @@
-"""Sensitivity: what a small move of every channel does to age, identity and the parts of the picture, by derivatives.
+"""Sensitivity: derivatives of age, identity and the regions of the picture with respect to every channel.
 
-One backward pass gives the derivative of one number by all channels, where the intervention renders two pictures for
-each channel. It is exact, and for small moves only.
+One backward pass gives the derivative of one number with respect to all channels, whereas the intervention renders two
+pictures for each channel. Derivatives are exact, but describe small changes only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adfd.stylespace.statistics import Channels
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much to measure."""
+    """Settings of the sensitivity analysis. Raises AdfdError for impossible ones."""
 
     n_faces: int
     psi: float
@@ -41,23 +41,23 @@ class Sensitivity:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the derivatives at a face depend on, besides networks and seed."""
+        """Settings that the derivatives at a face depend on, besides networks and seed."""
         return {"analysis": "sensitivity", "psi": self.psi}
 
     def n_units(self, networks: Networks) -> int:
-        """Faces to differentiate at."""
+        """Number of faces."""
         return self.n_faces
 
     def rehearse(self, networks: Networks, seed: int) -> None:
-        """Do one unit of the work, to see how long it takes."""
+        """Do one unit of the work, to measure its duration."""
         derivatives(networks, faces(networks, 1, self.psi, seed), 0, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
-        """Add to the channel statistics how age, identity and each region's pixels respond to a small move.
+        """Compute the sensitivities of age, identity and each region's pixels; returns the completed statistics.
 
-        The lengths of the derivatives of many numbers, pixels or embeddings, are estimated by random projections: with
-        v of independent standard normal numbers, the mean of (v J)² is the squared length of each column of J. There is
-        one projection for each face and region.
+        The norms of the columns of a Jacobian J, of embedding or pixels by channels, are estimated by random
+        projections: for a standard normal vector v, the mean of (v J)² is the squared norm of each column. There is one
+        projection for each face and region.
         """
         w = faces(networks, self.n_faces, self.psi, seed)
         done = [
@@ -77,10 +77,10 @@ class Sensitivity:
 
 
 def derivatives(networks: Networks, w: Tensor, seed: int, on_unit: OnUnit) -> Arrays:
-    """Derivatives by the channels at one face `w` `[1, 512]`, per unit of style.
+    """Derivatives with respect to the channels at one face `w` `[1, 512]`, per unit of style.
 
-    `age` `[C]`, in years; `embedding` `[C]` and `regions` `[C, R]`: projected derivatives, squared, of the embedding
-    and, as a mean over the pixels and colours of each region, of the picture.
+    `age` `[C]`, in years; `embedding` `[C]` and `regions` `[C, R]`: squared random projections of the Jacobians of the
+    embedding and of the picture, the latter averaged over the pixels and colours of each region.
     """
     rng = torch.Generator().manual_seed(seed)
     s = networks.affine(w).detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""Shards: the parts of a long computation, each kept in a file as it finishes, so that a kill loses at most one."""
+"""Shards: parts of a long computation, each written to a file when finished; a killed process loses at most one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from adfd.basics.files import atomic
 
 Arrays = dict[str, Tensor]
 OnUnit = Callable[[int], object]
-"""Is told how many more units of the work are done."""
+"""Callback that receives the number of units finished since its last call."""
 
 
 class Shards:
-    """Files of one computation, in a folder of its own below `root`: `key` is all that its results depend on.
+    """The files of one computation, in a folder of its own below `root`, named by a hash of `key`.
 
-    `on_unit` is told the units of a shard as they are done, or all at once where they were done before.
+    `key` is everything that the results depend on. `on_unit` receives the units of a shard as they are computed, or all
+    at once where the shard is read from its file.
     """
 
     def __init__(self, root: Path, key: dict[str, Any], on_unit: OnUnit = lambda n: None) -> None:
@@ -36,7 +37,7 @@ class Shards:
             stream.write(text.encode())
 
     def __call__(self, name: str, n_units: int, compute: Callable[[OnUnit], Arrays]) -> Arrays:
-        """The arrays of one shard: read from its file, or computed and written. A damaged file is made anew."""
+        """The arrays of one shard: read from its file, or computed and written. A damaged file is computed again."""
         try:
             arrays = {key: torch.from_numpy(array) for key, array in read_arrays(self._file(name)).items()}
             self.on_unit(n_units)

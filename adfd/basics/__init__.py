@@ -1,1 +1,1 @@
-"""What all else stands on: errors, files, seeds, progress, batches. Knows nothing of faces, imports nothing of adfd."""
+"""Foundations: errors, files, seeds, progress bars, batches. Imports nothing of adfd and knows nothing of faces."""

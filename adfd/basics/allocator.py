@@ -1,4 +1,4 @@
-"""Keep the memory that tensors free, instead of handing it back to the system and faulting it in again every step."""
+"""Keep freed tensor memory in the process; by default glibc returns it to the system and faults it in again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc reuse the large blocks of a 1024 px synthesis; without, a step on a CPU takes 1.6 times as long.
+    """Make glibc reuse the large blocks of a 1024 px synthesis; without it a step on a CPU takes 1.6 times as long.
 
-    Returns whether it took effect; other C libraries and systems keep their behaviour. Called once per process.
+    Returns True where the setting took effect; other C libraries and systems are left unchanged. Call once per process.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

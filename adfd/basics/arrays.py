@@ -1,4 +1,4 @@
-"""Files of arrays (`.npz`), read without believing them: nothing is allocated that a file claims and does not hold."""
+"""Read `.npz` files that may be damaged or hostile: sizes claimed in headers are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.lib import format as header
 from adfd.basics.errors import AdfdError
 
 MAX_BYTES = 2**30
-"""Of all arrays of a file, unpacked: what is larger is none of ours."""
+"""Largest total size of a file's arrays, unpacked; files written by this program are smaller."""
 MAX_ARRAYS = 10_000
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How numpy packs arrays; other ways may ask for memory by their headers."""
+"""The compression methods that numpy uses; the headers of others may request memory."""
 KINDS = "biufU"
 
 
 def read_arrays(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` file by name: numbers and short texts, never objects; at most `most` bytes unpacked.
 
-    Raises FileNotFoundError where there is no file, and AdfdError with the reason where it is damaged, or an array's
-    header claims another size than the file has for it.
+    Raises FileNotFoundError where the file is missing, and AdfdError with the reason where it is damaged or the size in
+    an array's header differs from the data stored for that array.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -40,13 +40,13 @@ def read_arrays(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
             return arrays
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile, zlib and numpy raise whatever they like on damaged data
+    except Exception as error:  # zipfile, zlib and numpy raise errors of any type on damaged data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AdfdError(f"{path} is damaged, or no file of arrays ({reason:.200})") from error
 
 
 def _read(stream: IO[bytes], size: int) -> np.ndarray:
-    """One array of `size` bytes with its header. Raises ValueError where the header does not fit them."""
+    """One array, whose header and data are `size` bytes. Raises ValueError where the header states another size."""
     version = header.read_magic(stream)
     readers = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}
     if version not in readers:

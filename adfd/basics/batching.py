@@ -1,4 +1,4 @@
-"""Batches: networks that see one row at a time, parts that fit into memory, and the size that pays."""
+"""Batches: functions applied row by row, batches split to fit into memory, and the search for the fastest size."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ OutOfMemory = torch.OutOfMemoryError
 
 
 def row_by_row(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    """`function` of every row of `batch` `[N, ...]` by itself, stacked.
+    """Apply `function` to each row of `batch` `[N, ...]` separately and stack the results.
 
-    The last bits of a matrix product depend on how many rows it has, and an optimisation amplifies them. What starts
-    one is therefore computed alone, so that a person's results do not depend on who else is in the batch.
+    The last bits of a matrix product depend on the number of rows, and an optimisation amplifies such differences. The
+    inputs of an optimisation are therefore computed row by row: a person's results do not depend on the rest of the
+    batch.
     """
     return torch.cat([function(row) for row in batch.split(1)])
 
 
 def in_parts(function: Callable[[Tensor], Result], batch: Tensor, size: int) -> list[Result]:
-    """`function` of consecutive parts of `batch` `[N, ...]`, `size` rows each, or fewer where the device is too small.
+    """Apply `function` to consecutive parts of `batch` `[N, ...]`; a list of the results.
 
-    Raises AdfdError where it does not hold one row.
+    A part has `size` rows, or fewer where the device runs out of memory. Raises AdfdError where one row does not fit.
     """
     results: list[Result] = []
     first = 0
@@ -41,12 +42,12 @@ def in_parts(function: Callable[[Tensor], Result], batch: Tensor, size: int) -> 
             results.append(function(part))
             first += len(part)
             continue
-        size = halved(len(part))  # out here, where the error no longer holds the tensors of the attempt
+        size = halved(len(part))  # outside the except block, since the error keeps the failed attempt's tensors alive
     return results
 
 
 def halved(size: int) -> int:
-    """Half of a batch that the device's memory did not hold. Raises AdfdError where there is no half."""
+    """Half of `size`, a batch size that did not fit into the device's memory. Raises AdfdError where `size` is 1."""
     if size == 1:
         raise AdfdError("the device's memory does not hold one face; take hardware=cpu or a larger device")
     log.warning("%d at once are more than the device's memory holds; going on with %d", size, size // 2)
@@ -56,9 +57,10 @@ def halved(size: int) -> int:
 
 
 def best_size(seconds: Callable[[int], float], most: int, gain: float = 0.05) -> int:
-    """The batch size, of 1, 2, 4 ... up to `most`, beyond which a row is no longer `gain` cheaper, or does not fit.
+    """The fastest batch size among 1, 2, 4 ... `most`.
 
-    `seconds(n)` runs a batch of `n`. Raises AdfdError where not even one row fits.
+    `seconds(n)` runs a batch of `n` rows and returns its time. The size is doubled while that lowers the time per row
+    by a share of at least `gain` and the batch fits into memory. Raises AdfdError where one row does not fit.
     """
     best, each, size = 1, math.inf, 1
     while size <= most:
@@ -75,6 +77,9 @@ def best_size(seconds: Callable[[int], float], most: int, gain: float = 0.05) ->
 
 
 def round_to_tf32(allowed: bool) -> None:
-    """Whether GPUs that can may round the factors of float32 products to TensorFloat-32; torch does in convolutions."""
+    """Allow or forbid GPUs to round the factors of float32 products to TF32; torch's default allows it in convolutions.
+
+    GPUs without TF32 are unaffected.
+    """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

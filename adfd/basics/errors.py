@@ -1,4 +1,4 @@
-"""Errors that a user can correct, with a message that says how; and any error in one line."""
+"""Errors that a user can correct, whose messages say how; and the formatting of any error as one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class OccupiedError(AdfdError):
 
 
 def command(main: Callable[[], int]) -> Callable[[], int]:
-    """Of a command's `main`: one line and exit code 1 for what a user can mend, one line and 130 for Ctrl-C."""
+    """Decorator of a command's `main`.
+
+    An error that the user can correct prints one line and returns exit code 1; Ctrl-C prints one line and returns 130.
+    """
 
     @wraps(main)
     def told() -> int:
@@ -43,12 +46,12 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def unwritable(error: BaseException) -> bool:
-    """Whether nothing more can be written, as on a full disk or one that takes no writing any more."""
+    """True where nothing more can be written: the disk is full or has become read-only."""
     return isinstance(error, OSError) and error.errno in UNWRITABLE
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line of at most 500 characters; a user's mistake needs no name."""
+    """An exception as one line of at most 500 characters; AdfdError without its class name."""
     if isinstance(error, AdfdError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -1,4 +1,4 @@
-"""Files that survive a kill: written in one piece, locked while in use, one JSON object a line."""
+"""Files that stay whole when the process is killed: atomic writes, file locks, JSON lines."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Row = dict[str, Any]
 
 
 def lock(path: Path, wait: bool = False) -> IO[str]:
-    """Hold a file until it is closed or the process ends, however it ends.
+    """Lock a file until the returned stream is closed or the process ends, however it ends.
 
-    Raises OccupiedError naming the process that holds it, unless told to wait for that one.
+    With `wait`, block until the lock is free; otherwise raise OccupiedError naming the process that holds it.
     """
     file = path.open("a+", encoding="utf-8")
     try:
@@ -41,7 +41,7 @@ def lock(path: Path, wait: bool = False) -> IO[str]:
 
 
 def held(path: Path) -> bool:
-    """Whether some process holds this file."""
+    """True where some process holds the lock on this file."""
     try:
         lock(path).close()
     except OccupiedError:
@@ -54,7 +54,7 @@ def json_line(row: Row) -> bytes:
 
 
 def append_line(path: Path, row: Row) -> None:
-    """Append one JSON line in a single write, so that ranks may share a file and a kill leaves whole lines."""
+    """Append one JSON line in a single write: ranks can share a file, and a killed process leaves whole lines."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(handle, json_line(row))
@@ -63,17 +63,17 @@ def append_line(path: Path, row: Row) -> None:
 
 
 def end_line(path: Path) -> None:
-    """End a last line that a kill or a full disk cut short, so that the next row does not join it."""
+    """Add a line feed after a truncated last line (killed process, full disk), so that the next row is kept apart."""
     if path.exists() and not path.read_bytes().endswith(b"\n"):
         with path.open("ab") as file:
             file.write(b"\n")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a JSON lines file, without a last line that a full disk cut short; none where there is no file.
+    """Rows of a JSON lines file; an empty list where the file is missing.
 
-    A line ends at a line feed and nowhere else: a name may hold other characters that end a line of text. A line that
-    is no JSON object is none.
+    Lines that are not a JSON object, such as a truncated last one, are skipped. Lines end at a line feed only: a name
+    may contain other characters that Python treats as line ends.
     """
     rows = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
@@ -87,18 +87,18 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def one_line(text: str) -> str:
-    """The text with a space for every character that cannot be printed, such as a line end or a control character."""
+    """The text with every unprintable character, such as a line end or a control character, replaced by a space."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def cell(text: str) -> str:
-    """Text as a cell of a CSV file: no spreadsheet takes it for a formula, and every character can be written."""
+    """Text as a cell of a CSV file, escaped so that it encodes as UTF-8 and no spreadsheet reads it as a formula."""
     text = text.encode(errors="backslashreplace").decode()
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def finite(value: Any) -> Any:
-    """The same value with null in place of NaN and infinity, which JSON does not have."""
+    """The same value with NaN and infinity, which JSON lacks, replaced by None."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -108,7 +108,7 @@ def finite(value: Any) -> Any:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file under another name and move it into place when it is whole."""
+    """A stream to a temporary file that is moved to `path` when the block ends without an error."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
         try:
             yield stream

@@ -1,7 +1,7 @@
-"""Pickles of arrays, run with nothing at hand: a pickle is a program, and this one finds only stand-ins.
+"""Read pickles of arrays without executing foreign code: every class or function they name is one of our stand-ins.
 
-Before it runs, its claims are checked: no length is larger than what follows, no place in its memory than its own
-length, so that nothing is allocated which the file does not hold.
+Before unpickling, the stream is checked: no length exceeds the remaining data and no memo index exceeds the file's
+length, so that a file cannot make the reader allocate more than it contains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 
 class RefusedError(Exception):
-    """The pickle asks for what no file of arrays needs."""
+    """The pickle uses a name, type or size that a file of arrays does not need."""
 
 
 class Dtype:
@@ -33,7 +33,7 @@ class Dtype:
 
 
 class Array:
-    """Stands for numpy.ndarray: its state, until its numbers are asked for."""
+    """Stands for numpy.ndarray: keeps the pickled state, which `values` turns into an array."""
 
     state: tuple[Any, ...]
 
@@ -42,13 +42,13 @@ class Array:
 
     @property
     def values(self) -> Any:
-        """Numbers as an array; objects, as the names of columns are, stay a list."""
+        """The numbers as an array; an object array, such as column names, as a list."""
         _, shape, dtype, fortran, data = self.state
         return data if isinstance(data, list) else numbers(data, dtype, shape, "F" if fortran else "C")
 
 
 def numbers(buffer: bytes, dtype: Dtype, shape: Any = -1, order: str = "C") -> np.ndarray:
-    """An array from its bytes. Raises RefusedError for values that are no numbers, ValueError where they do not fit."""
+    """An array from its bytes. Raises RefusedError for a type that is not numeric, ValueError for a wrong size."""
     kind = np.dtype(dtype.code)
     if kind.kind not in "biuf":
         raise RefusedError(f"it holds values of type {kind}")
@@ -61,11 +61,14 @@ ARRAYS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): lambda *_: Array(),
     ("numpy._core.multiarray", "_reconstruct"): lambda *_: Array(),
 }
-"""What a pickled array names."""
+"""Stand-ins for the names in a pickled array, by (module, name)."""
 
 
 def load(data: bytes, stand_ins: Mapping[tuple[str, str], Any]) -> Any:
-    """Run a pickle that may name the stand-ins alone. Raises whatever its damage leads to, RefusedError among it."""
+    """Unpickle `data`, which may name only the stand-ins, given by (module, name).
+
+    Raises RefusedError for any other name, and errors of any type where the data are damaged.
+    """
     for opcode, argument, _ in pickletools.genops(data):  # raises where a length is beyond the data
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise RefusedError(f"it claims {argument} places in memory")
@@ -73,7 +76,7 @@ def load(data: bytes, stand_ins: Mapping[tuple[str, str], Any]) -> Any:
 
 
 class _Restricted(Unpickler):
-    """Knows the stand-ins and nothing else."""
+    """Unpickler that resolves names to stand-ins only."""
 
     def __init__(self, data: bytes, stand_ins: Mapping[tuple[str, str], Any]) -> None:
         super().__init__(io.BytesIO(data))
@@ -83,7 +86,7 @@ class _Restricted(Unpickler):
         if (module, name) not in self._stand_ins:
             raise RefusedError(f"it asks for {module}.{name}")
         stand_in = self._stand_ins[module, name]
-        return partial(stand_in) if isfunction(stand_in) else stand_in  # a file may spoil its own copy alone
+        return partial(stand_in) if isfunction(stand_in) else stand_in  # the pickle may modify what it gets: a copy
 
     def persistent_load(self, pid: object) -> Any:
         raise RefusedError("it refers to objects outside the file")

@@ -9,9 +9,9 @@ POOLED_SIZE = 256
 
 
 def pool(img: Tensor, size: int = POOLED_SIZE) -> Tensor:
-    """Average-pool `[N, 3, H, H]` to `[N, 3, size, size]`; images no larger than that pass unchanged.
+    """Average-pool images `[N, 3, H, H]` to `[N, 3, size, size]`; images of `size` px or less are returned unchanged.
 
-    Sizes that are not multiples of `size` are pooled adaptively.
+    Adaptive pooling where H is not a multiple of `size`.
     """
     if img.shape[-1] <= size:
         return img

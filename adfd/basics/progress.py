@@ -1,4 +1,4 @@
-"""Progress bars on stderr: lively on a terminal, a line every half minute in a log file; and for who else watches."""
+"""Progress bars on stderr: updated live on a terminal, every half minute in a log file; other code can watch them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 Watcher = Callable[[str, int, int, str], None]
-"""Called at every step of a bar with its title, the steps that are done, how many there are, and what else it shows."""
+"""Called at every step of a bar with its title, the steps done, their total, and the postfix shown after the bar."""
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 class _Watched(tqdm):
-    """A bar that also tells the watcher of its context."""
+    """A progress bar that also reports each step to the watcher of the current context."""
 
     def update(self, n: float | None = 1) -> bool | None:
         shown = super().update(n)
@@ -26,13 +26,13 @@ class _Watched(tqdm):
 
 
 def bar(iterable: Any = None, **options: Any) -> tqdm:
-    """A tqdm bar whose pace suits where it is read."""
+    """A tqdm bar that updates often on a terminal and rarely in a log file; takes tqdm's options."""
     return _Watched(iterable, mininterval=0.1 if sys.stderr.isatty() else 30, dynamic_ncols=True, **options)
 
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Tell `watcher` of every bar's steps in this context."""
+    """Call `watcher` at every step of every bar in this context."""
     token = _watcher.set(watcher)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Random latents that belong to an output, not to a run: the same alone, batched, sharded, resumed or reordered."""
+"""Random latents, one stream per output: the same whether a run is batched, sharded, resumed or reordered."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Draws:
-    """The outputs to make: M pairs of an anchor's row and an output's index, each with its own random latent."""
+    """The M outputs to make: for each the row of its anchor, its output index and its random latent."""
 
     rows: tuple[int, ...]
     outputs: tuple[int, ...]
     z: Tensor
     """`[M, 512]`, Gaussian."""
     seeds: tuple[int, ...] = ()
-    """Each output's own, with which its stream of latents begins; none where nothing is drawn again."""
+    """Seed of each output's `stream` of latents; empty where no method draws a second latent."""
 
     def to(self, device: torch.device) -> Draws:
         """The same draws with their latents on a device."""
@@ -27,9 +27,9 @@ class Draws:
 
 
 def draw(seed: int, names: Sequence[str], wanted: Sequence[tuple[int, int]], dim: int) -> Draws:
-    """Latents for the wanted (row, output) pairs of photos with these names.
+    """Draw a latent of `dim` numbers for each of the `wanted` (row, output) pairs; `names[row]` is the photo's name.
 
-    Drawn on the CPU with one generator per (seed, name, output), so that every device and every batch gets the same.
+    Drawn on the CPU with one generator per (seed, name, output): the latents do not depend on device or batch.
     """
     seeds = tuple(output_seed(seed, names[row], output) for row, output in wanted)
     z = torch.stack([next(stream(own, dim)) for own in seeds])
@@ -44,7 +44,7 @@ def output_seed(seed: int, name: str, output: int) -> int:
 
 
 def stream(seed: int, dim: int) -> Iterator[Tensor]:
-    """The latents `[dim]` of one output, without end; the first is the one in `Draws`."""
+    """Endless stream of latents `[dim]` of one output; the first is the one in `Draws`."""
     rng = torch.Generator().manual_seed(seed)
     while True:
         yield torch.randn(dim, generator=rng)

@@ -1,4 +1,4 @@
-"""How many threads a process may take, so that jobs that share a machine do not slow one another."""
+"""Number of threads of a process, so that jobs on one machine do not slow each other down."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores(cgroup: Path = CGROUP) -> int:
-    """Cores that this process may use: those it is bound to, and no more than the container's quota comes to."""
+    """Cores that this process may use: the smaller of its CPU affinity and the container's quota, at least 1."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(bound, int(quota(cgroup))))
 
 
 def quota(cgroup: Path = CGROUP) -> float:
-    """Cores' worth of time that the control group grants, version 2 or 1; a large number where it sets no limit."""
+    """CPU quota of the control group (version 2 or 1), in cores, at least 1; 1e6 without a limit."""
     for quota_file, period_file in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             values = (cgroup / quota_file).read_text(encoding="utf-8").split()
             period = values[1] if period_file is None else (cgroup / period_file).read_text(encoding="utf-8")
             granted = float(values[0]) / float(period)
-        except (OSError, ValueError, IndexError):  # not there, or "max"
+        except (OSError, ValueError, IndexError):  # the file is missing, or says "max"
             continue
         if granted > 0:  # version 1 says -1 for no limit
             return max(1.0, granted)
@@ -31,10 +31,10 @@ def quota(cgroup: Path = CGROUP) -> float:
 
 
 def wanted(launcher: Mapping[str, Any], cgroup: Path = CGROUP) -> int | None:
-    """Threads for one of the jobs that a launcher runs at once; None where nothing shares the machine.
+    """Threads for each of the jobs that a launcher runs in parallel; None where jobs run one at a time.
 
-    submitit says `cpus_per_task`, ray `ray.remote.num_cpus`; joblib says `n_jobs`, how many workers share the cores,
-    where a negative number is all but that many minus one.
+    `launcher` holds the settings of a Hydra launcher. submitit's `cpus_per_task` and ray's `ray.remote.num_cpus` are
+    taken as they are; joblib's `n_jobs` workers share the cores (-1: as many workers as cores, -2: one fewer, ...).
     """
     if "cpus_per_task" in launcher:
         return launcher["cpus_per_task"] or 1
@@ -48,9 +48,9 @@ def wanted(launcher: Mapping[str, Any], cgroup: Path = CGROUP) -> int | None:
 
 
 def limit(threads: int | None) -> None:
-    """Let torch take so many threads; None: as many as it wants, but no more than there are cores for it.
+    """Set torch's number of threads; None keeps torch's own choice, but at most one thread per available core.
 
-    What OMP_NUM_THREADS says stands.
+    OMP_NUM_THREADS takes precedence.
     """
     import torch
 

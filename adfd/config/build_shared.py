@@ -114,12 +114,12 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     chosen |= {} if channels else {"channels": None}
     made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg), bool(cfg.hardware.get("compile")))
     views = OmegaConf.select(cfg, "views")
-    return made if views is None else _asked(made, json.dumps(plain(views)))
+    return made if views is None else _with_views(made, json.dumps(plain(views)))
 
 
 @cache
-def _asked(made: Networks, views: str) -> Networks:
-    return made.asked(settings(json.loads(views)))
+def _with_views(made: Networks, views: str) -> Networks:
+    return made.with_views(settings(json.loads(views)))
 
 
 @cache

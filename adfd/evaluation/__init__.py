@@ -1,4 +1,4 @@
-"""Measurements on runs and on other programs' pictures, with confidence intervals.
+"""Measurements on runs and on pictures made by other programs, with confidence intervals.
 
 May import runs and what lies below it.
 """

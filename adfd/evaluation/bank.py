@@ -1,7 +1,8 @@
-"""Unedited random faces, and what every judge reads on them: the data of calibration and of the line "natural faces".
+"""Readings of all judges on unedited random faces: the data for the calibration and the table row "natural faces".
 
-python -m adfd.evaluation.bank FILE [n_faces psi seed]        of model=mobile; goes on where a file with fewer ends
-python -m adfd.evaluation.bank FILE n_faces psi seed BANK     the youngest and oldest of many, by BANK's latents
+python -m adfd.evaluation.bank FILE [n_faces psi seed]        random faces of model=mobile; continues an existing file
+python -m adfd.evaluation.bank FILE n_faces psi seed BANK     the youngest and oldest of many faces, selected by latents
+                                                              with a regression of age on the latents in BANK
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ N_FACES = 1750
 SEED = 11
 PSI = 0.9
 RIDGE = 0.1
-"""Of the mean variance of the latents' directions."""
+"""Ridge penalty, as a fraction of the mean variance of the latents' coordinates."""
 OF_MANY = 16
 ENDS_SHARD = 50
 WIDE = Views(flip=True, shift=8, zooms=[0.88, 0.94, 1.06, 1.12])
@@ -36,8 +37,11 @@ WIDE = Views(flip=True, shift=8, zooms=[0.88, 0.94, 1.06, 1.12])
 
 @torch.no_grad()
 def read(networks: Networks, panel: Panel, vgg16: VggFeatures, w: Tensor) -> dict[str, Tensor]:
-    """All readings of faces `w` `[N, 512]`: `[N]` each, but for `embedding` `[N, 128]`, the four crops `[N, 4]` of
-    face-api, the `descriptor` `[N, 1024]` of faceres and the features `[N, 512]` of `vgg16`."""
+    """Render faces `w` `[N, 512]` and read all judges on them.
+
+    Arrays are `[N]`, except `embedding` `[N, 128]`, face-api's four crops `[N, 4]`, faceres' `descriptor` `[N, 1024]`
+    and the features `[N, 512]` of `vgg16`.
+    """
     img = networks.render(networks.affine(w))
     mean, spread = WIDE.read(networks.age, img)
     faceres, faceapi = panel.faceres(img), panel.faceapi(img)
@@ -58,7 +62,7 @@ def read(networks: Networks, panel: Panel, vgg16: VggFeatures, w: Tensor) -> dic
 
 
 def readout(w: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Weights `[512]` by which latents `[N, 512]`, less their mean, tell ages best: ridge regression."""
+    """Ridge regression of ages `[N]` on latents `[N, 512]`: coefficients `[512]` for centred latents."""
     centred = w - w.mean(axis=0)
     gram = centred.T @ centred
     penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -68,9 +72,10 @@ def readout(w: np.ndarray, age: np.ndarray) -> np.ndarray:
 def ends(
     networks: Networks, n_faces: int, psi: float, seed: int, weights: np.ndarray
 ) -> Iterator[tuple[range, Tensor]]:
-    """Of `OF_MANY` times as many random faces the youngest and the oldest half by a readout of their latents.
+    """The `n_faces / 2` youngest and oldest of `OF_MANY` times as many random faces, by the `readout` of their latents.
 
-    Faces of 70 are one in a hundred otherwise. They come in turns, shard by shard, as `latents` gives them.
+    Among random faces only one in a hundred is about 70 years old. Young and old faces alternate; they come shard by
+    shard: indices and `w` `[n, 512]`.
     """
     w = faces(networks, OF_MANY * n_faces, psi, seed)
     order = torch.from_numpy(w.cpu().numpy() @ weights).argsort()
@@ -91,7 +96,7 @@ def collect(
     psi: float,
     seed: int,
 ) -> None:
-    """Read faces, which come as their numbers and `w`, into a file, which is rewritten as it grows."""
+    """Read all judges on faces `drawn` as indices and `w`; the file at `path` is rewritten after each shard."""
     known = dict[str, np.ndarray]()
     if path.exists():
         known = {name: array for name, array in read_arrays(path).items() if array.ndim}
@@ -108,7 +113,7 @@ def collect(
 
 
 def main(arguments: list[str]) -> int:
-    """Collect; number of faces, truncation and seed may follow the file."""
+    """Run the command of the module's docstring; returns the exit code."""
     if not arguments:
         print(__doc__)
         return 1

@@ -1,4 +1,4 @@
-"""Confidence intervals by bootstrap: photos are drawn again, so that the outputs of one photo stay together."""
+"""Confidence intervals by bootstrap over photos: the outputs of a photo are resampled together."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Bootstrap:
             raise AdfdError(f"bootstrap.seed must be at least 0, got {self.seed}")
 
     def interval(self, per_photo: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
-        """Ends of the interval of `score(mean of per_photo)`.
+        """Lower and upper end of the confidence interval of `score(mean of per_photo)`.
 
-        `per_photo` `[P, Q]` holds Q values of each photo; `score` maps means `[R, Q]` to `[R]`. NaN and NaN for fewer
-        than two photos, of which nothing can be said. The same seed and number of photos draw the same photos.
+        `per_photo` `[P, Q]` holds Q values for each photo; `score` maps means `[R, Q]` to `[R]`. NaN and NaN for fewer
+        than two photos. The same seed and number of photos give the same resamples.
         """
         n_photos = len(per_photo)
         if n_photos < 2:

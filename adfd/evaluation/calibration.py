@@ -1,9 +1,10 @@
-"""Maps from each independent judge's years to the loop's, and the threshold of identity, from unedited faces.
+"""Calibration of the independent judges on unedited faces: curves that map their ages to the scale of the age judge in
+the loop, and the threshold on identity similarity.
 
-Two age networks speak two scales. A curve maps one to the other by equal shares: the reading that a tenth of the faces
-stay below becomes the loop's age that a tenth stay below. It rises everywhere, bends at the ends, and keeps the spread,
-which a regression would shrink. (Kolen and Brennan, "Test Equating, Scaling, and Linking", 2014, chapter 2.)
-Where fewer faces lie than a share needs, the curve ends: it holds its last value there, and `supported` says so.
+Age networks differ in scale. A curve maps one scale to the other by equipercentile equating: a quantile of the
+independent judge's readings maps to the same quantile of the loop's. Unlike a regression it preserves the spread.
+(Kolen and Brennan, "Test Equating, Scaling, and Linking", 2014, chapter 2.) A curve ends where too few faces lie
+beyond; outside it is constant, and `supported` is False.
 
 python -m adfd.evaluation.calibration BANK FILE     from the readings of adfd.evaluation.bank
 """
@@ -26,7 +27,7 @@ from adfd.basics.errors import AdfdError
 SHIPPED = Path(str(files("adfd") / "data" / "panel-mobilestylegan-ffhq-1024.npz"))
 FALSE_MATCH_RATE = 1e-3
 FEWEST = 5
-"""Faces beyond either end of a curve."""
+"""Number of faces beyond either end of a curve."""
 N_KNOTS = 25
 CURVES = ("faceres_curve", "faceapi_curve")
 RESIDUALS = ("residual_faceres", "residual_faceapi", "residual_panel")
@@ -35,22 +36,22 @@ NUMBERS = ("same_person", "same_person_in_loop", *RESIDUALS, "n_faces", "seed", 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the judges read on unedited faces, which calibrates them."""
+    """Curves, thresholds and residuals of the independent judges, fitted on unedited faces."""
 
     faceres_curve: np.ndarray
-    """`[Q, 2]`: faceres' years and the loop's, rising."""
+    """`[Q, 2]`: faceres' ages and the corresponding ages of the loop's judge, in years, increasing."""
     faceapi_curve: np.ndarray
-    """`[Q, 2]`: face-api's years and the loop's, rising."""
+    """`[Q, 2]`: the same for face-api."""
     same_person: float
-    """Cosine of faceres' descriptors that one pair of different random persons in a thousand exceeds."""
+    """Cosine of faceres' descriptors that 1 in 1000 pairs of different random persons exceed."""
     same_person_in_loop: float
-    """The same of dlib's similarity."""
+    """The same for dlib's identity similarity."""
     residual_faceres: float
-    """Standard deviation of a calibrated reading from the loop's, on faces left out of the fit, in years."""
+    """Standard deviation, in years, of calibrated readings minus the loop's, on held-out faces; also the next two."""
     residual_faceapi: float
     residual_panel: float
     n_faces: int
-    """Faces of the fit."""
+    """Number of faces in the fit."""
     seed: int
     psi: float
 
@@ -61,22 +62,22 @@ class Calibration:
                 raise AdfdError(f"calibration: {name} must rise in both columns")
 
     def years(self, judge: str, reading: np.ndarray | float) -> np.ndarray:
-        """Readings of "faceres" or "faceapi" in the loop's years."""
+        """Calibrated ages, in years on the loop's scale, for readings of the judge "faceres" or "faceapi"."""
         curve = getattr(self, f"{judge}_curve")
         return np.interp(np.asarray(reading), curve[:, 0], curve[:, 1])
 
     def supported(self, judge: str, reading: np.ndarray | float) -> np.ndarray:
-        """Whether there were faces of such a reading to calibrate with."""
+        """True where a reading lies within the judge's curve."""
         curve = getattr(self, f"{judge}_curve")
         return (np.asarray(reading) >= curve[0, 0]) & (np.asarray(reading) <= curve[-1, 0])
 
     def panel(self, faceres: np.ndarray, faceapi: np.ndarray) -> np.ndarray:
-        """The panel's age: the mean of both calibrated readings."""
+        """The panel's age in years, the mean of both calibrated ages, from the judges' raw readings."""
         return (self.years("faceres", faceres) + self.years("faceapi", faceapi)) / 2
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
-        """Raises AdfdError where the file is missing or no calibration."""
+        """Read a calibration file. Raises AdfdError where it is missing or not a calibration."""
         try:
             file = read_arrays(path)
             values: dict[str, Any] = {name: file[name].astype(np.float64) for name in CURVES}
@@ -91,12 +92,12 @@ class Calibration:
 
 @cache
 def shipped() -> Calibration:
-    """The calibration that ships, to dlib's years, from faces of the mobile generator."""
+    """The calibration included in the package: to the scale of dlib's age judge, on faces of the mobile generator."""
     return Calibration.load(SHIPPED)
 
 
 def fit(bank: dict[str, np.ndarray]) -> Calibration:
-    """From the readings that `adfd.evaluation.bank` keeps. Residuals are of every second face, fitted on the others."""
+    """Fit a calibration to the readings in a bank. Residuals: on every second face, after a fit on the others."""
     age = bank["age_wide"].astype(np.float64)
     readings = {"faceres": bank["faceres_age"].astype(np.float64), "faceapi": bank["faceapi_age"].mean(axis=1)}
     half = np.arange(len(age)) % 2 == 0
@@ -126,8 +127,7 @@ def fit(bank: dict[str, np.ndarray]) -> Calibration:
 
 
 def equated(reading: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """A curve `[Q, 2]` through equal shares of readings `[N]` and ages `[N]`, closer together at the ends.
-
+    """Equating curve `[Q, 2]` through equal quantiles of readings `[N]` and ages `[N]`, more densely at the ends.
     Raises AdfdError where there are too few faces.
     """
     if len(reading) < 10 * FEWEST:
@@ -140,14 +140,14 @@ def equated(reading: np.ndarray, age: np.ndarray) -> np.ndarray:
 
 
 def threshold(similarity: np.ndarray) -> float:
-    """The similarity that a share `FALSE_MATCH_RATE` of pairs of different persons exceeds, from `[N, N]`."""
+    """The similarity exceeded by a share `FALSE_MATCH_RATE` of pairs of different persons; `similarity` `[N, N]`."""
     return float(np.quantile(similarity[np.triu_indices(len(similarity), 1)], 1 - FALSE_MATCH_RATE))
 
 
 def brackets(
     age: np.ndarray, panel: np.ndarray, edges: tuple[float, ...] = (0, 5, 15, 27, 40, 55, 65, 81)
 ) -> list[str]:
-    """The panel's deviation from the loop's reading, by that reading: a line for each bracket of years."""
+    """Lines of text: the panel's deviation from the loop's age, for each bracket of the loop's age."""
     gap, lines = panel - age, []
     for low, high in pairwise(edges):
         inside = gap[(age >= low) & (age < high)]
@@ -157,7 +157,7 @@ def brackets(
 
 
 def main(arguments: list[str]) -> int:
-    """Fit, save and print."""
+    """Fit a calibration, save it and print its numbers; returns the exit code."""
     if len(arguments) < 2:
         print(__doc__)
         return 1

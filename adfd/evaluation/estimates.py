@@ -1,4 +1,4 @@
-"""Rows in, estimates of the quantities out: mean, spread and interval."""
+"""Estimates of quantities from rows: mean, standard deviation and confidence interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adfd.evaluation.quantities import QUANTITIES, Quantity
 class Estimate:
     """Mean over photos, standard deviation over outputs, and a bootstrap confidence interval over photos.
 
-    What is unknown is NaN: the interval of a single photo, the deviation of a single output, both of a count.
+    NaN where undefined: the interval of a single photo, the deviation of a single output, both of a count.
     """
 
     mean: float
@@ -34,13 +34,13 @@ class Estimate:
 
 
 def estimates(rows: Sequence[Row], bootstrap: Bootstrap, names: Iterable[str] = QUANTITIES) -> dict[str, Estimate]:
-    """The estimates of the quantities that these rows hold values of, by name."""
+    """Estimates, by name, of the quantities for which the rows have values."""
     made = {name: estimate(QUANTITIES[name], rows, bootstrap) for name in names}
     return {name: value for name, value in made.items() if value is not None}
 
 
 def estimate(quantity: Quantity, rows: Sequence[Row], bootstrap: Bootstrap) -> Estimate | None:
-    """One quantity of the outputs that were made (failures: of all that were asked for); None where none tells it."""
+    """Estimate of one quantity over finished outputs (failures: over all); None where no row has its columns."""
     if not (kept := told(quantity, rows)):
         return None
     metric = metric_of(quantity, kept)
@@ -50,13 +50,13 @@ def estimate(quantity: Quantity, rows: Sequence[Row], bootstrap: Bootstrap) -> E
 
 
 def told(quantity: Quantity, rows: Sequence[Row]) -> list[Row]:
-    """The rows that hold what a quantity is made of."""
+    """The rows that have all columns that a quantity is computed from."""
     asked = [row for row in rows if row["status"] == "ok" or "failed" in quantity.reads]
     return [row for row in asked if all(row.get(column) is not None for column in quantity.reads)]
 
 
 def metric_of(quantity: Quantity, rows: Sequence[Row]) -> PhotoMean:
-    """A quantity's metric, fed with rows that hold what it is made of."""
+    """A quantity's metric, updated with rows that have its columns."""
     names = sorted({row["photo"] for row in rows})
     metric = quantity.metric()
     photo = torch.tensor([names.index(row["photo"]) for row in rows])
@@ -65,6 +65,6 @@ def metric_of(quantity: Quantity, rows: Sequence[Row]) -> PhotoMean:
 
 
 def _column(values: list[Any]) -> Tensor:
-    """`[N]` of numbers, `[N, D]` of packed features."""
+    """A column as a tensor: `[N]` for numbers, `[N, D]` for packed features."""
     plain = [unpacked(value) if isinstance(value, str) else float(value) for value in values]
     return torch.from_numpy(np.array(plain, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Pictures that another program made: a folder of them becomes a run directory, read by the judges of a stack."""
+"""Pictures of another program: turn a folder of them into a run directory with the readings of a stack's judges."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the pictures are and what their names say. Raises AdfdError naming the key with an impossible value."""
+    """The folder of pictures and the pattern of their names. Raises AdfdError naming the key of an impossible value."""
 
     path: str
     """The folder of the pictures."""
     sources: str | None
-    """The photos they were made of, named as the pattern's `photo`; None: no identity and no gender is compared."""
+    """Folder of the source photos, named as the pattern's group `photo`; None: identity and gender are not compared."""
     pattern: str
-    """A regular expression of the file name without suffix, with the groups photo, age (years) and, if any, output."""
+    """Regular expression of the file name without suffix, with groups `photo`, `age` (years), optionally `output`."""
     name: str | None
-    """What tables call their method; None for the folder's name."""
+    """Name of their method in tables; None for the folder's name."""
 
     def __post_init__(self) -> None:
         try:
@@ -51,7 +51,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, as its name says; `output` None where the name says none."""
+    """One picture, parsed from its file name; `output` is None where the name has none."""
 
     file: Path
     photo: str
@@ -61,9 +61,9 @@ class Picture:
 
 @torch.inference_mode()
 def score(run: RunDirectory, folder: Folder, settings: PrepareSettings, networks: Networks) -> None:
-    """Crop every picture and its source as photos are cropped, and write them and what the judges read as a run.
+    """Crop every picture and its source like photos, read the judges on them, and write both to a run directory.
 
-    What cannot be used is in `summary.json` with its reason. Raises AdfdError where nothing can.
+    Unusable pictures are listed in `summary.json` with the reason. Raises AdfdError where no picture is usable.
     """
     files = find_photos(Path(folder.path))
     pictures, skipped = parse(files, folder.pattern)
@@ -90,9 +90,9 @@ def score(run: RunDirectory, folder: Folder, settings: PrepareSettings, networks
 
 
 def parse(files: Sequence[Path], pattern: str) -> tuple[list[Picture], dict[str, str]]:
-    """Pictures by their names, and the files left out with the reason.
+    """Parse file names: the pictures, and the skipped files with the reason.
 
-    Outputs are numbered where names do not number them.
+    Pictures whose name has no output index get the next free one of their photo and age.
     """
     pictures, skipped, taken = list[Picture](), dict[str, str](), dict[tuple, Path]()
     for file in files:
@@ -119,7 +119,7 @@ def parse(files: Sequence[Path], pattern: str) -> tuple[list[Picture], dict[str,
 
 
 class _Sources:
-    """The source photos, cropped and read at their first use."""
+    """The source photos, cropped at their first use."""
 
     def __init__(self, run: RunDirectory, folder: Folder, settings: PrepareSettings, networks: Networks) -> None:
         self.run, self.settings, self.networks = run, settings, networks
@@ -128,7 +128,7 @@ class _Sources:
         self.found: dict[str, Tensor | None] = {}
 
     def find(self, photo: str) -> Tensor | None:
-        """The source's pooled crop `[1, 3, 256, 256]`; None, with one warning, where there is none."""
+        """The source's pooled crop `[1, 3, 256, 256]`; None where there is none, with a warning at the first call."""
         if photo not in self.found:
             self.found[photo] = self._crop(photo)
         return self.found[photo]
@@ -163,7 +163,7 @@ def _row(folder: Folder, picture: Picture, image: str) -> dict:
 
 
 def _read(networks: Networks, img: Tensor, source: Tensor | None) -> dict[str, float | None]:
-    """What the judges read on a picture `[1, 3, H, W]`, and on its source."""
+    """The judges' readings on a picture `[1, 3, H, W]` and on its source, as columns of a row."""
     pooled = pool(img).to(networks.device)
     row: dict[str, float | None] = {"source_age": None, "id_similarity_source": None}
     if source is not None:

@@ -1,6 +1,6 @@
 """The independent judges' readings of a run's outputs, as columns of its rows.
 
-Raw readings are measured once and kept; all that calibration and thresholds add follows from them at every evaluation.
+Raw readings are measured once and stored; calibrated ages and verdicts are computed from them at every evaluation.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from adfd.models.vgg16 import VggFeatures
 
 JUDGES = ("faceres", "faceapi")
 PASS_YEARS = 5.0
-"""An output passes whose panel age lies no further from its anchor's, and in whom its anchor is recognised."""
+"""Years: an output passes where its panel age is within this of its anchor's and it shows the anchor's person."""
 FLAG_YEARS = 10.0
-"""Panel and loop disagree beyond."""
+"""Years: panel and loop disagree on an age where they differ by more than this."""
 
 
 @dataclass(frozen=True)
 class Independent:
-    """The independent judges that are there, loaded at the first need, and how their readings are calibrated."""
+    """The available independent judges, loaded at their first use, and their calibration."""
 
     panel: Callable[[], Panel] | None
     lpips: Callable[[], Perceptual] | None
     calibration: Calibration
     batch_size: int
     missing: tuple[str, ...] = ()
-    """Names of those that are not."""
+    """Names of the judges whose weights are missing."""
     in_loop_threshold: float | None = None
-    """Similarity of the stack's own identity judge that counts as one person; None where none is known."""
+    """Similarity by the stack's own identity judge above which two faces are one person; None where unknown."""
     vgg16: Callable[[], VggFeatures] | None = None
-    """Features for KID; None where they are missing, or no unedited faces of the generator are known."""
+    """Feature network of KID; None where its weights, or unedited faces of the generator, are missing."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -53,13 +53,16 @@ class Independent:
 
     @property
     def parts(self) -> list[str]:
-        """What a measured line holds."""
+        """The kinds of readings in a measured line."""
         there = {"panel": self.panel, "lpips": self.lpips, "vgg16": self.vgg16}
         return [name for name, load in there.items() if load]
 
     @torch.no_grad()
     def read(self, img: Tensor, references: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Raw readings of the outputs `[K, 3, H, W]` of one photo and age, and of its "source" and "anchor"."""
+        """Raw readings of the outputs `[K, 3, H, W]` of one photo and age, one row each.
+
+        `references` are the photo's "source" and "anchor" pictures, with which the outputs are compared.
+        """
         rows: list[dict[str, Any]] = [{"independent": self.parts} for _ in img]
         if self.panel:
             panel = self.panel()
@@ -87,7 +90,7 @@ class Independent:
         return rows
 
     def complete(self, group: Sequence[Row]) -> list[Row]:
-        """The rows of one photo and age with calibrated ages, verdicts and diversity."""
+        """Add calibrated ages, verdicts and diversity to the rows of one photo and age."""
         rows = [row | self._ages(row) for row in group]
         rows = [row | self._verdicts(row) for row in rows]
         return [row | diversity(i, rows) for i, row in enumerate(rows)]
@@ -128,7 +131,11 @@ class Independent:
 
 
 def diversity(i: int, rows: Sequence[Row]) -> Row:
-    """LPIPS to the other outputs; and to those that pass too, where this one does."""
+    """LPIPS columns for output `i` of a photo and age.
+
+    `lpips`: mean distance to the other outputs; `lpips_credited`: the same with 0 for pairs that do not both pass;
+    `lpips_matched`: mean distance to the other outputs that pass, where this one passes.
+    """
     distances = rows[i].get("lpips_to")
     if not distances or len(distances) != len(rows):
         return {}

@@ -1,4 +1,4 @@
-"""Run directories in, one `Job` each out: what was run, its rows and its estimates."""
+"""Read run directories as `Job`s: the run's settings, its rows and the estimates of its quantities."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from adfd.evaluation.quantities import QUANTITIES
 from adfd.runs.directory import CONFIG, row_key
 
 SCHEMA_VERSION = 1
-"""Of metrics.json and aggregate.json: raise it when a key changes its meaning."""
+"""Schema version of metrics.json and aggregate.json: raise it when a key changes its meaning."""
 LOSS_TERMS = {"age": "aging", "identity": "id", "gender": "gender", "diversity": "perceptual", "lpips": "perceptual"}
-"""The loss term through which each judge steers a refinement."""
+"""The loss term in which each judge is used."""
 NOT_STEERING = "not in the loss"
 ROW = ("photo", "target_age", "output", "status", "reason", "image")
-"""What every row of a run holds."""
+"""Columns of every row of a run."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,25 @@ class Job:
 
     directory: Path
     name: str
-    """The directory's name: a job's number in a sweep."""
+    """The directory's name, which in a sweep is the job's number."""
     method: str
     overrides: tuple[str, ...]
     """As given on the command line, `key=value`."""
     command: str
-    """What reproduces the run."""
+    """Command line that reproduces the run."""
     config: dict[str, Any]
     status: str
     """finished | interrupted | failed | lost | running"""
     reason: str
     rows: list[Row]
-    """One per output, from `results.jsonl`, with what the evaluation measured added."""
+    """One row per output, from `results.jsonl`, completed with the evaluation's measurements."""
     estimates: dict[str, Estimate]
-    """By name of the quantity; what does not apply is absent."""
+    """By name of the quantity; quantities that do not apply are absent."""
     by_age: dict[float, dict[str, Estimate]]
-    """The same by target age, in years."""
+    """The estimates by target age, in years."""
     judges: dict[str, str]
-    """Who measured, by role ("panel", "lpips", "kid", "age", "identity", "gender", "diversity"): name, and whether it
-    steered."""
+    """Judges by role ("panel", "lpips", "kid", "age", "identity", "gender", "diversity"): the name, and whether the
+    judge was in the loss or the search."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Record:
     command: str
     config: dict[str, Any]
     model: dict[str, Any]
-    """The stack that made it, with the paths of its files as they are here."""
+    """The `model` config of the run, with file paths that are valid on this machine."""
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run directories among `paths` and anywhere below them, each once, jobs of a sweep in the order of their numbers.
+    """Run directories among `paths` and anywhere below them, without duplicates; jobs of a sweep sorted by number.
 
     Raises AdfdError where a path does not exist or holds no run directory.
     """
@@ -84,7 +84,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory is a run directory."""
+    """True where a directory is a run directory."""
     told = (path / CONFIG).is_file() or (path / ".hydra" / "config.yaml").is_file()
     return told and (path / "config_hash").is_file()
 
@@ -97,13 +97,13 @@ def _runs_below(path: Path) -> Iterable[Path]:
 
 
 def _in_order(path: Path) -> list[tuple[float, str]]:
-    """A key that sorts 2 before 10."""
+    """Sort key that puts folder 2 before folder 10."""
     parts = (part for name in path.parts for part in re.split(r"(\d+)", name))
     return [(int(part) if part.isdigit() else math.inf, part) for part in parts]
 
 
 def steering(judge: str, config: dict[str, Any]) -> str:
-    """How a judge of the run's own stack steered its outputs: in the loss, in the search of an age, in both, or not."""
+    """Where a judge of the run's own stack was used: in the loss, in the search for an age, in both, or in neither."""
     method = config.get("method", {})
     refined = (method.get("refinement") or {}).get("max_steps", 0) > 0
     in_loss = refined and judge in LOSS_TERMS and (method.get("loss") or {}).get(LOSS_TERMS[judge], 0) > 0
@@ -113,9 +113,9 @@ def steering(judge: str, config: dict[str, Any]) -> str:
 
 
 def latest_rows(directory: Path) -> list[Row]:
-    """The latest row of every output of a run; a line that was cut short is none.
+    """The latest row of every output of a run; truncated lines are skipped.
 
-    Raises AdfdError naming file, key and value where a row is of another form, or names what lies outside the run.
+    Raises AdfdError naming file, key and value where a row is malformed or names a file outside the run.
     """
     file, root = directory / "results.jsonl", directory.resolve()
     if not file.resolve().is_relative_to(root):
@@ -132,7 +132,7 @@ def latest_rows(directory: Path) -> list[Row]:
 
 
 def check_row(row: Row, file: Path) -> None:
-    """Refuse a row whose values are not of the kind that a run writes."""
+    """Raise AdfdError where a row's values are not of the types that a run writes."""
     numbers = {column for quantity in QUANTITIES.values() for column in quantity.reads} - {"failed", "target_age"}
     for key, kind in {
         "photo": str,
@@ -154,14 +154,14 @@ def check_row(row: Row, file: Path) -> None:
 
 
 def pictures_of(row: Row) -> list[str]:
-    """The files that belong to a row, within its run."""
+    """Paths of a row's files, relative to its run directory."""
     stem = f"{row['photo']}_age{row['target_age']:g}"
     of_photo = [f"images/{row['photo']}_source.png", f"images/{stem}_anchor.png"]
     return [*of_photo, f"latents/{stem}_{row['output']}.npz", *([row["image"]] if row["image"] else [])]
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """`summary.json`; status lost where there is none that can be read."""
+    """The content of `summary.json`; status "lost" where it is missing or unreadable."""
     try:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         status, reason = str(summary.get("status", "lost")), str(summary.get("reason", ""))
@@ -174,15 +174,16 @@ def read_summary(directory: Path) -> dict[str, Any]:
 def make_job(
     record: Record, rows: Sequence[Row], own: dict[str, str], judges: dict[str, str], bootstrap: Bootstrap
 ) -> Job:
-    """A job from its rows, with what was measured in them, as the judges of these names read them.
+    """Make a job from a run's completed rows.
 
-    `own` are the names of the judges of the stack that made it.
+    `own` are the names of the judges of the stack that made the run; `judges` those of the judges that measured, by
+    role.
     """
     summary = read_summary(record.directory)
     rows = [row | {"failed": float(row["status"] != "ok")} for row in rows]
     ages = sorted({row["target_age"] for row in rows})
     labels = dict(judges)
-    for judge, name in judges.items() if "method" in record.config else ():  # else none knows
+    for judge, name in judges.items() if "method" in record.config else ():  # unknown for other programs' pictures
         if not name.startswith("missing"):
             ours = own.get(judge) == name or (judge == "lpips" and own.get("diversity") == "lpips")
             labels[judge] += ", " + (steering(judge, record.config) if ours else NOT_STEERING)
@@ -203,7 +204,7 @@ def make_job(
 
 
 def label(job: Job, jobs: Sequence[Job]) -> str:
-    """A label that no other job has: its method and the overrides in which jobs differ, with its folder if needed."""
+    """A unique label: the job's method and the overrides in which the jobs differ, with its folder if needed."""
     text = _label(job, jobs)
     twins = [other.directory for other in jobs if _label(other, jobs) == text]
     if len(twins) == 1:
@@ -219,19 +220,22 @@ def _label(job: Job, jobs: Sequence[Job]) -> str:
 
 
 def differing_keys(jobs: Sequence[Job]) -> list[str]:
-    """Keys of the overrides in which jobs differ, of those that a result depends on."""
+    """Keys of the overrides in which jobs differ, without keys that do not affect results."""
     chosen = [job_settings(job) for job in jobs if is_ours(job)]
     keys = dict.fromkeys(key for settings in chosen for key in settings)
     return [key for key in keys if len({settings.get(key) for settings in chosen}) > 1]
 
 
 def is_ours(job: Job) -> bool:
-    """Whether a job is a run of ours, not a folder of another program's pictures."""
+    """True for a run of this program, False for a folder of another program's pictures."""
     return "method" in job.config
 
 
 def job_settings(job: Job) -> dict[str, str]:
-    """A job's overrides by key, without its method and without where and how it ran; none of what is not ours."""
+    """A job's overrides by key, without its method and without keys of where and how it ran.
+
+    Empty for another program's pictures.
+    """
     if not is_ours(job):
         return {}
     pairs = (override.lstrip("+~").partition("=") for override in job.overrides)
@@ -242,7 +246,7 @@ def job_settings(job: Job) -> dict[str, str]:
 
 
 def describe(job: Job) -> dict[str, Any]:
-    """A job as `metrics.json` holds it, strict JSON: null where an estimate is NaN."""
+    """A job as written to `metrics.json`: strict JSON, with null where an estimate is NaN."""
     skipped = read_summary(job.directory).get("skipped_photos", {})
     return finite(
         {
@@ -275,7 +279,7 @@ def _described(job: Job, values: dict[str, Estimate]) -> dict[str, Any]:
 
 
 def _judge(job: Job, judge: str) -> dict[str, Any]:
-    """Name, and whether it was in the loss and in the search; null where none knows."""
+    """A judge's name, and whether it was in the loss and in the search; None where that is unknown."""
     name, _, steers = job.judges[judge].partition(", ")
     where = {f"in_the_{part}": part in steers and steers != NOT_STEERING for part in ("loss", "search")}
     return {"name": name} | (where if steers else dict.fromkeys(where))
@@ -292,7 +296,7 @@ def write_metrics(job: Job) -> None:
 
 
 def write_aggregate(jobs: Sequence[Job], path: Path, bootstrap: Bootstrap) -> None:
-    """All jobs' metrics in one file, with their labels and how the intervals were made."""
+    """Write all jobs' metrics to one file, with their labels and the settings of the intervals."""
     jobs_described = [{"label": label(job, jobs), **describe(job)} for job in jobs]
     value = {"schema_version": SCHEMA_VERSION, "bootstrap": asdict(bootstrap), "jobs": jobs_described}
     write_json(path, value)

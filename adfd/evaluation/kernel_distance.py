@@ -1,10 +1,10 @@
-"""KID: how far a set of outputs is, as a set, from unedited faces of their age, with its standard error.
+"""KID: the distance between the distribution of outputs and that of unedited faces of their age, with standard error.
 
 The squared maximum mean discrepancy of features under the kernel (x . y / d + 1)^3 (Binkowski et al., "Demystifying MMD
-GANs", ICLR 2018), unbiased for any number of pictures. Two things differ from the paper's and must be told with every
-number: the features are VGG-16's last convolutions at 128 px, not Inception's, scaled to a root mean square of 1; and
-pairs of outputs of one photo are left out, for they are alike without the outputs being far from natural.
-FID is not offered: the covariance of 512 features needs more outputs than there are features.
+GANs", ICLR 2018), unbiased for any number of pictures. Two differences from the paper must be stated with every number:
+the features are those of VGG-16's last convolutions at 128 px, not Inception's, scaled to a root mean square of 1; and
+pairs of outputs of the same photo are excluded, since they are similar even where the outputs look natural.
+FID is not available: the covariance of 512 features needs more outputs than features.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from adfd.evaluation.metrics import PhotoMean
 from adfd.evaluation.natural import Natural
 
 FEWEST = 20
-"""Unedited faces of an age, fewer than which tell nothing of it."""
+"""Fewest unedited faces near an age for which KID is computed."""
 SHOWN = 1000
-"""KID is reported times this."""
+"""Factor by which the reported KID is multiplied."""
 
 
 def packed(features: Tensor) -> str:
@@ -37,7 +37,7 @@ def packed(features: Tensor) -> str:
 
 
 def unpacked(text: str) -> np.ndarray:
-    """Features of `packed`. Raises AdfdError where the text is something else."""
+    """The features `[512]` in a text from `packed`. Raises AdfdError where the text is damaged."""
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), np.float16).astype(np.float64)
     except (binascii.Error, ValueError) as error:
@@ -45,9 +45,9 @@ def unpacked(text: str) -> np.ndarray:
 
 
 class KernelDistance(PhotoMean):
-    """KID times 1000, the mean over target ages, of outputs to the unedited faces that the loop reads within 5 years.
+    """KID times 1000 between outputs and unedited faces within 5 years of the target age, averaged over target ages.
 
-    NaN where there are fewer than two photos, or of no age enough unedited faces.
+    NaN for fewer than two photos, or where no target age has enough unedited faces.
     """
 
     higher_is_better = False
@@ -65,17 +65,17 @@ class KernelDistance(PhotoMean):
         return torch.tensor(self.estimate()[0], dtype=torch.double)
 
     def spread(self) -> float:
-        """The standard error, not a deviation over outputs: KID is of the set."""
+        """The standard error of KID, which has no deviation over outputs, since it is a property of the set."""
         return self.estimate()[1]
 
     def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
-        """By the standard error: a set drawn again with repetitions would hold pairs of one and the same picture."""
+        """Normal interval from the standard error; bootstrap resamples would contain pairs of identical pictures."""
         mean, error = self.estimate()
         width = NormalDist().inv_cdf((1 + bootstrap.confidence) / 2) * error
         return mean - width, mean + width
 
     def estimate(self) -> tuple[float, float]:
-        """KID and its standard error, by leaving out one photo, and one unedited face, at a time."""
+        """KID and its standard error by jackknife over photos and over unedited faces."""
         photo, values = torch.cat(list(self.photos)).numpy(), self.per_output.numpy()
         known = self.reference()
         scale = np.sqrt((known.features**2).mean())
@@ -90,7 +90,7 @@ class KernelDistance(PhotoMean):
 
 
 def combined(parts: list[tuple[float, dict[int, float], np.ndarray]], photos: np.ndarray) -> tuple[float, float]:
-    """Mean over ages of KID, and the two-sample jackknife's standard error; photos are left out at all ages at once."""
+    """Mean of KID over ages, and its two-sample jackknife standard error; a photo is left out at all ages at once."""
     mean = float(np.mean([whole for whole, _, _ in parts]))
     without = np.array([np.mean([of_photo.get(p, whole) for whole, of_photo, _ in parts]) for p in photos])
     variance = jackknifed(without)
@@ -99,14 +99,17 @@ def combined(parts: list[tuple[float, dict[int, float], np.ndarray]], photos: np
 
 
 def jackknifed(without: np.ndarray) -> float:
-    """Variance of an estimate from its values with one part left out each (Efron and Tibshirani, 1993, chapter 11)."""
+    """Jackknife variance of an estimate from its leave-one-out values (Efron and Tibshirani, 1993, chapter 11)."""
     without = without[np.isfinite(without)]
     n = len(without)
     return float((n - 1) / n * ((without - without.mean()) ** 2).sum()) if n > 1 else np.nan
 
 
 def left_out(photo: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, dict[int, float], np.ndarray]:
-    """KID of outputs `[N, D]` of photos `[N]` and faces `[M, D]`; without each photo; and `[M]`, without each face."""
+    """KID between outputs `x` `[N, D]` of photos `photo` `[N]` and faces `y` `[M, D]`.
+
+    Also its values with each photo left out, by photo, and with each face left out, `[M]`.
+    """
     apart = photo[:, None] != photo[None]
     xx, xy, yy = kernel(x, x) * apart, kernel(x, y), kernel(y, y)
     np.fill_diagonal(yy, 0)

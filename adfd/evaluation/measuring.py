@@ -1,7 +1,7 @@
-"""Measures, once, what a run's rows lack on its pictures and codes; kept in `measurements.jsonl`.
+"""Measure the quantities that a run's rows do not have, from its pictures and codes; stored in `measurements.jsonl`.
 
-One line per output and set of judges. A line counts as long as the outputs of its photo and age are those of which it
-was made, which it knows by the ages that the run's own rows hold; rows are never changed.
+One line per output and set of judges. A line is valid as long as the outputs of its photo and age are the ones that
+were measured, identified by the ages in the run's own rows. The run's rows are never changed.
 """
 
 from __future__ import annotations
@@ -33,48 +33,48 @@ log = logging.getLogger(__name__)
 
 FILE = "measurements.jsonl"
 INDEPENDENT = "independent"
-"""Stands for the judges' names on lines of the independent ones."""
+"""Value of `judges` in lines of the independent judges."""
 KEYS = ("photo", "target_age", "output")
 Group = list[Row]
-"""The finished outputs of one photo at one target age, by output."""
+"""The rows of the finished outputs of one photo at one target age, sorted by output."""
 
 
 class Unread(NamedTuple):
-    """A group of which something is still to be measured."""
+    """A group with missing measurements."""
 
     group: Group
     by_stack: bool
-    """Whether the stack's judges have not read it."""
+    """True where readings of the stack's judges are missing."""
     by_independent: bool
-    """Whether the independent judges have not."""
+    """True where readings of the independent judges are missing."""
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """How the pictures of a run are measured."""
+    """Settings for measuring the pictures of a run."""
 
     judges: Callable[[], Networks]
-    """The stack whose judges read the pictures; loaded at the first need."""
+    """Loads the stack whose judges read the pictures; called at the first measurement."""
     names: dict[str, str]
     """The judges' names, for labels."""
     stack: Callable[[], Networks] | None
-    """The stack that made the pictures, to edit outputs back to the source's age; None where cyclic identity is off."""
+    """Loads the run's own stack, which edits outputs back to the source's age; None where cyclic identity is off."""
     own: dict[str, str]
-    """Who its judges are: what they read stands in the rows."""
+    """Names of the judges of the run's own stack, whose readings are in the run's rows."""
     batch_size: int
-    """Pictures that a network takes at once."""
+    """Pictures per batch of a network."""
     independent: Independent | None = None
-    """Judges that no stack knows; None where they are not asked."""
+    """The independent judges; None where they are not used."""
     views: Views = ONE_VIEW
-    """Those over which the run read its outputs' ages, and over which they are read here."""
+    """Views over which ages are averaged: those of the run."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """All judges by their roles, the independent ones first."""
+        """Names of all judges by role, the independent ones first."""
         return (self.independent.names if self.independent else {}) | self.names
 
     def pending(self, directory: Path, rows: Sequence[Row]) -> list[Unread]:
-        """The groups of which something is still to be measured."""
+        """The groups with missing measurements."""
         known = self._known(directory)
         looked_at = [
             Unread(
@@ -87,17 +87,17 @@ class Measuring:
         return [unread for unread in looked_at if unread.by_stack or unread.by_independent]
 
     def measure(self, directory: Path, unread: Unread) -> None:
-        """Measure a group and keep what was read. A missing or broken picture leaves it unmeasured, with a warning."""
+        """Measure a group and store the readings. Where a picture is missing or damaged, only warn."""
         for judges, values in self._readings(directory, *unread):
             self._keep(directory, unread.group, judges, values)
 
     def _readings(
         self, directory: Path, group: Group, by_stack: bool, by_independent: bool
     ) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-        """What is not known yet of a group, by judges: the stack's, then the independent ones."""
+        """The missing readings of a group, by judges: first the stack's, then the independent ones'."""
         try:
             if by_stack:
-                # not in inference mode: others take gradients
+                # outside inference mode, since the loaded networks are also used with gradients
                 networks = self.judges(), self.stack() if self.stack else None
                 yield self.names, self._read(directory, group, *networks)
             if self.independent and by_independent:
@@ -105,7 +105,7 @@ class Measuring:
                 yield INDEPENDENT, self.independent.read(*pictures)
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
-        except (OSError, ValueError, KeyError, Image.DecompressionBombError) as error:  # what broken files come to
+        except (OSError, ValueError, KeyError, Image.DecompressionBombError) as error:  # errors of damaged files
             log.warning("not measured: a file of %s cannot be read (%s)", group[0]["photo"], error)
 
     def _keep(self, directory: Path, group: Group, judges: Any, values: list[dict[str, Any]]) -> None:
@@ -115,7 +115,7 @@ class Measuring:
             append_line(directory / FILE, where | {"judges": judges, "of": fingerprint(group)} | measured)
 
     def complete(self, directory: Path, rows: Sequence[Row]) -> list[Row]:
-        """Rows with what was measured in place of, or beside, the run's own readings."""
+        """Rows completed with the stored measurements, which replace the run's own readings where judges differ."""
         known, by_output = self._known(directory), dict[tuple, Group]()
         for group in groups(rows):
             by_output |= dict.fromkeys(map(row_key, group), group)
@@ -130,7 +130,7 @@ class Measuring:
         return self._judged(completed) if self.independent else completed
 
     def _judged(self, rows: list[Row]) -> list[Row]:
-        """Rows with what follows from the independent judges' readings."""
+        """Rows completed with the columns computed from the independent judges' readings."""
         assert self.independent is not None
         judged = {row_key(row): row for group in groups(rows) for row in self.independent.complete(group)}
         made = [judged.get(row_key(row), row) for row in rows]
@@ -157,7 +157,7 @@ class Measuring:
         return line.get("of") == fingerprint(group) and set(self.independent.parts) <= set(line.get("independent", ()))
 
     def _foreign(self) -> list[str]:
-        """Columns of the rows that other judges than these have read."""
+        """Columns of the rows that were read by judges other than the current ones."""
         columns = {
             "age": ("source_age", "anchor_age", "age"),
             "identity": ("id_similarity_source", "id_similarity_anchor"),
@@ -186,16 +186,16 @@ class Measuring:
         if stack and "source" in references:
             columns |= self._cyclic(directory, group, img, references["source"], judges, stack)
         values = {name: column.expand(len(group)).tolist() for name, column in columns.items()}
-        cyclic = {"id_similarity_cyclic": None} if stack else {}  # tried, where it could not be had
+        cyclic = {"id_similarity_cyclic": None} if stack else {}  # stays None where it cannot be had
         return [cyclic | {name: column[i] for name, column in values.items()} for i in range(len(group))]
 
     def _age(self, judges: Networks, role: str, img: Tensor) -> Tensor:
-        """Ages `[N]` as a run reads them: sources once, as they were taken, what it made over its views."""
+        """Ages `[N]` in years as a run reads them: of sources from one view, of outputs and anchors over its views."""
         return (ONE_VIEW if role == "source" else self.views).read(judges.age, img)[0]
 
     @property
     def _is_lpips(self) -> bool:
-        """Whether the stack's distance is the LPIPS that the independent judges measure anyway."""
+        """True where the stack's perceptual distance is the LPIPS that the independent judges measure as well."""
         independent = self.independent is not None and self.independent.lpips is not None
         return independent and self.names["diversity"] == "lpips"
 
@@ -205,7 +205,7 @@ class Measuring:
     def _cyclic(
         self, directory: Path, group: Group, img: Tensor, source: Tensor, judges: Networks, stack: Networks
     ) -> dict[str, Tensor]:
-        """Identity similarity of the source and each output edited back to the age that was read on the source."""
+        """Identity similarity between the source and each output edited back to the source's estimated age."""
         names = [f"{row['photo']}_age{row['target_age']:g}_{row['output']}" for row in group]
         codes = [directory / f"latents/{name}.npz" for name in names]
         if not all(path.exists() for path in codes):
@@ -218,7 +218,7 @@ class Measuring:
 
 
 def _code(path: Path) -> Tensor:
-    """A code `[C]` of a run. Raises ValueError where its file is damaged."""
+    """Read an output's code `[C]`. Raises ValueError where the file is damaged."""
     try:
         return torch.from_numpy(read_arrays(path)["s"])
     except AdfdError as error:
@@ -226,12 +226,12 @@ def _code(path: Path) -> Tensor:
 
 
 def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_age: Tensor, batch_size: int) -> Tensor:
-    """Codes `[N, C]` of outputs that the age transformer edits back to their sources' ages `[N]`, in years.
+    """Edit outputs back to their sources' ages `source_age` `[N]`, in years, with the age transformer: codes `[N, C]`.
 
-    `img` `[N, 3, 256, 256]` and `s` `[N, C]` are the outputs, `age` `[N]` what is read on them: they are treated as any
-    other person's photos. A stack with an encoder reads the latents off the picture. A latent age path moves every
-    latent by the same step, and styles are linear in w, so there the step of the mean latent is added to the output's
-    own code, and nothing need be inverted.
+    `img` `[N, 3, 256, 256]` and `s` `[N, C]` are the outputs, `age` `[N]` their estimated ages; they are treated as
+    photos of new persons. A stack with an encoder encodes the picture. A latent age path moves every latent by the same
+    step and styles are affine in w, so that the step's effect on the mean latent's code is added to the output's code,
+    without an inversion.
     """
     if networks.has_encoder:
         parts = zip(img.split(batch_size), source_age.split(batch_size), strict=True)
@@ -242,7 +242,7 @@ def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_
 
 
 def _pictures(directory: Path, group: Group, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
-    """The pooled pictures `[K, 3, 256, 256]` of a group, and those of its "source" and "anchor" that are there."""
+    """The pooled pictures `[K, 3, 256, 256]` of a group, and its "source" and "anchor", where their files exist."""
     photo, target_age = group[0]["photo"], group[0]["target_age"]
     names = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
     files = {role: directory / f"images/{name}.png" for role, name in names.items()}
@@ -257,14 +257,14 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 
 def fingerprint(group: Group) -> list[float]:
-    """The ages, in years, that the run read: a measurement with other ones is of earlier pictures."""
+    """The ages, in years, in the run's rows; a measurement with a different list belongs to earlier pictures."""
     return [row["age"] for row in group]
 
 
 def read_pictures(paths: Sequence[Path], device: torch.device) -> Tensor:
-    """Pictures as pooled images `[N, 3, 256, 256]`, where larger than that."""
+    """Read pictures as images `[N, 3, H, W]`, pooled to 256 px where larger."""
     images = []
     for path in paths:
-        with Image.open(path, formats=("PNG",)) as file:  # what a run writes
+        with Image.open(path, formats=("PNG",)) as file:  # the format that runs write
             images.append(pool(as_img(file.convert("RGB"))))
     return torch.cat(images).to(device)

@@ -1,7 +1,7 @@
-"""The metrics that compute what an evaluation reports, with their units and sources.
+"""The metrics of an evaluation, with units and sources.
 
-A metric is fed one value per output, with the photo that the output is of. What it computes is a mean over photos, in
-which every photo weighs the same however many outputs it has; photos, not outputs, are what a bootstrap draws.
+A metric is updated with one value per output and the index of the output's photo. It computes the mean over photos of
+each photo's mean, so that all photos have the same weight. Bootstrap intervals resample photos, not outputs.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class PhotoMean(Metric):
         self.take(photo, value)
 
     def take(self, photo: Tensor, *values: Tensor) -> None:
-        """Keep Q values `[N]` of every output."""
+        """Store Q values for every output: Q tensors `[N]`, with the photos' indices `[N]`."""
         self.photos.append(photo.long())
         self.values.append(torch.stack([value.double() for value in values], dim=1))
 
     @property
     def per_output(self) -> Tensor:
-        """`[N, Q]`"""
+        """The stored values, `[N, Q]`."""
         return torch.cat(list(self.values))
 
     @property
@@ -60,38 +60,38 @@ class PhotoMean(Metric):
 
     @staticmethod
     def score(means: Tensor) -> Tensor:
-        """What is reported of means `[..., Q]`: `[...]`."""
+        """The reported value `[...]` from means `[..., Q]` over photos."""
         return means[..., 0]
 
     def compute(self) -> Tensor:
         return self.score(self.per_photo.mean(dim=0))
 
     def spread(self) -> float:
-        """Standard deviation over outputs (with n - 1); NaN for a single one."""
+        """Standard deviation over outputs (divisor n - 1); NaN for a single output."""
         scores = self.score(self.per_output)
         return scores.std().item() if len(scores) > 1 else float("nan")
 
     def interval(self, bootstrap: Bootstrap) -> tuple[float, float]:
-        """Confidence interval of what `compute` returns; NaN and NaN for a single photo."""
+        """Confidence interval of the value of `compute`; NaN and NaN for a single photo."""
         return bootstrap.interval(self.per_photo.numpy(), lambda means: self.score(torch.from_numpy(means)).numpy())
 
 
 class AgeError(PhotoMean):
-    """Absolute difference, in years, of the estimated age to the requested one or to the one read on the anchor."""
+    """Absolute difference, in years, between an output's estimated age and the target age or the anchor's age."""
 
     higher_is_better = False
 
     def update(self, photo: Tensor, age: Tensor, goal: Tensor) -> None:  # type: ignore[override]
-        """Photos `[N]`, estimated ages `[N]` and the ages `[N]` that they should be, in years."""
+        """Photos `[N]`, estimated ages `[N]` and reference ages `goal` `[N]`, in years."""
         self.take(photo, (age.double() - goal.double()).abs())
 
 
 class IdSimilarity(PhotoMean):
-    """Similarity of identity: 1 for the same face.
+    """Identity similarity: 1 for identical faces.
 
     ArcFace: the cosine of two embeddings, -1..1 (Deng et al., CVPR 2019). dlib: 1 - d^2 / 2 at Euclidean distance d,
-    the same for unit vectors; its threshold for one person, d = 0.6, is a similarity of 0.82. To the source, to the
-    anchor, or cyclic: between the source and the output edited back to the source's age.
+    which for unit vectors is the cosine; its threshold for one person, d = 0.6, is a similarity of 0.82. To the source,
+    to the anchor, or cyclic: between the source and the output edited back to the source's age.
     """
 
     higher_is_better = True
@@ -100,16 +100,16 @@ class IdSimilarity(PhotoMean):
 class Diversity(PhotoMean):
     """Mean pairwise perceptual distance between the outputs of one photo at one age.
 
-    Fed, for each output, its mean distance to the others. With LPIPS (Zhang et al., CVPR 2018) this is the diversity of
-    multimodal image translation (Zhu et al., "Toward Multimodal Image-to-Image Translation", NeurIPS 2017); without its
-    weights the distance is that of the face network's features, and never called LPIPS.
+    The value of an output is its mean distance to the others. With LPIPS (Zhang et al., CVPR 2018) this is the
+    diversity of multimodal image translation (Zhu et al., "Toward Multimodal Image-to-Image Translation", NeurIPS
+    2017); other distances, such as that on the face network's features, are reported under their own names.
     """
 
     higher_is_better = True
 
 
 class GenderKept(PhotoMean):
-    """Share of outputs on which the gender network reads what it reads on the source, 0..1."""
+    """Share of outputs with the same gender as the source by the gender judge, 0..1."""
 
     higher_is_better = True
 
@@ -119,12 +119,12 @@ class GenderKept(PhotoMean):
 
 
 class Worst(PhotoMean):
-    """Largest absolute value over all outputs. One output's value: it has no spread and no interval."""
+    """Largest absolute value over all outputs; has no standard deviation and no interval."""
 
     higher_is_better = False
 
     def update(self, photo: Tensor, value: Tensor) -> None:
-        """Photos `[N]` and values `[N]`, of which the sign is of no concern."""
+        """Photos `[N]` and values `[N]`, whose sign is ignored."""
         self.take(photo, value.abs())
 
     def compute(self) -> Tensor:
@@ -138,25 +138,25 @@ class Worst(PhotoMean):
 
 
 class Extreme(Worst):
-    """The absolute value that one output in twenty exceeds."""
+    """95 % quantile of the absolute values over all outputs."""
 
     def compute(self) -> Tensor:
         return self.per_output.flatten().quantile(0.95)
 
 
 class Sharpness(PhotoMean):
-    """log10(1 + variance of the Laplacian) of the luminance in 0..255, at 256 px: 0 for a plain picture.
+    """log10(1 + variance of the Laplacian) of the luminance in 0..255, at 256 px: 0 for a uniform picture.
 
-    A measure of focus (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000). More is not
-    better in itself: wrinkles and artefacts are sharp too.
+    A measure of focus (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000). Higher is not
+    always better: wrinkles and artefacts are sharp too.
     """
 
 
 class HarmonicScore(PhotoMean):
-    """Harmonic mean of an age score and an identity score, 0..100, after recent work on face ageing.
+    """Harmonic mean of an age score and an identity score, 0..100, as in recent work on face ageing.
 
-    The age score is 100 * (1 - error / 40 years), the identity score 100 * similarity to the source, each at least 0
-    and at most 100; both are of the mean over photos.
+    The age score is 100 * (1 - error / 40 years), the identity score 100 * similarity to the source, each clamped to
+    0..100; both are computed from the means over photos.
     """
 
     higher_is_better = True
@@ -171,7 +171,7 @@ class HarmonicScore(PhotoMean):
 
 
 class Failures(PhotoMean):
-    """Number of outputs that were asked for and not made. A count: it has no spread and no interval."""
+    """Number of requested outputs that failed. A count without standard deviation and interval."""
 
     higher_is_better = False
 
@@ -186,7 +186,7 @@ class Failures(PhotoMean):
 
 
 def sharpness(img: Tensor) -> Tensor:
-    """Sharpness `[N]`, as in `Sharpness`, of images `[N, 3, H, W]` in [-1, 1]; smaller ones than 256 px as they are."""
+    """`Sharpness` `[N]` of images `[N, 3, H, W]` in [-1, 1], pooled to 256 px where larger."""
     pixels = (pool(img.float()).clamp(-1, 1) + 1) * 127.5
     luminance = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     response = F.conv2d(luminance, luminance.new_tensor(LAPLACIAN)[None, None])
@@ -196,7 +196,7 @@ def sharpness(img: Tensor) -> Tensor:
 def distances_to_others(perceptual: Perceptual, img: Tensor, batch_size: int) -> Tensor:
     """Mean perceptual distance `[K]` of each of K >= 2 images `[K, 3, H, W]` to the others.
 
-    Its mean is the mean pairwise distance. `batch_size` images or pairs are taken at once.
+    Their mean is the mean pairwise distance. Images and pairs are processed `batch_size` at a time.
     """
     return pairwise_distances(perceptual, img, batch_size).sum(dim=1) / (len(img) - 1)
 

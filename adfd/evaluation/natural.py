@@ -1,7 +1,7 @@
-"""Unedited random faces as the judges read them: what a table's line "natural faces" and KID compare outputs with.
+"""The judges' readings of unedited random faces: the reference of the table row "natural faces" and of KID.
 
-Their truncation is that of the persons whom `data=faces` draws or little above it, not that of the calibration, which
-needs the ends: faces further from the mean are read less surely by every network.
+Their truncation is that of `data=faces` or slightly above. The calibration uses a weaker truncation, since it needs
+very young and very old faces; but all networks are less certain on faces far from the mean.
 
 python -m adfd.evaluation.natural FILE BANK...     from the readings of adfd.evaluation.bank
 """
@@ -24,7 +24,7 @@ from adfd.evaluation.calibration import Calibration
 
 SHIPPED = Path(str(files("adfd") / "data" / "natural-mobilestylegan-ffhq-1024.npz"))
 NEAR, ALIKE = 5.0, 1.0
-"""Years that a face may be from an output's age to stand for it, and two faces from each other to be a pair."""
+"""Years: largest distance between an output's age and the natural face that replaces it, and within a pair of faces."""
 ARRAYS = ("age", "faceres_age", "faceapi_age", "features")
 LEVELS = 255
 
@@ -34,23 +34,23 @@ class Natural:
     """N unedited faces."""
 
     age: np.ndarray
-    """`[N]`: the loop's reading, in years, the mean over the wide views, as outputs are read."""
+    """`[N]`, in years: the estimate of the loop's age judge, averaged over the wide views, as for outputs."""
     faceres_age: np.ndarray
     """`[N]`, in faceres' years."""
     faceapi_age: np.ndarray
     """`[N]`, in face-api's years, the mean of four crops."""
     features: np.ndarray
-    """`[N, 512]`: VGG-16's, of the 256 px picture."""
+    """`[N, 512]`: VGG-16 features of the 256 px picture."""
     seed: int
     psi: float
 
     def near(self, age: float, years: float = NEAR) -> np.ndarray:
-        """Indices of the faces whose age the loop reads within so many years."""
+        """Indices of the faces whose `age` is within `years` of a given one."""
         return np.flatnonzero(np.abs(self.age - age) <= years)
 
     @classmethod
     def load(cls, path: Path) -> Natural:
-        """Raises AdfdError where the file is missing or of another form."""
+        """Read a file of natural faces. Raises AdfdError where it is missing or has another structure."""
         try:
             file = read_arrays(path)
             arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
@@ -60,7 +60,7 @@ class Natural:
             raise AdfdError(f"{path} holds no natural faces ({error}); make them with: make calibration") from error
 
     def save(self, path: Path) -> None:
-        """Ages in half precision, features in 256 levels of each one's largest value."""
+        """Write the file: ages in half precision, features quantised to 256 levels relative to each one's maximum."""
         scale = np.maximum(self.features.max(axis=0), 1e-6)
         arrays = {name: getattr(self, name).astype(np.float16) for name in ARRAYS if name != "features"}
         levels = np.rint(self.features / scale * LEVELS).astype(np.uint8)
@@ -70,17 +70,18 @@ class Natural:
 
 @cache
 def shipped() -> Natural:
-    """The faces that ship, of the mobile generator."""
+    """The natural faces included in the package, of the mobile generator."""
     return Natural.load(SHIPPED)
 
 
 def rows(
     natural: Natural, calibration: Calibration, outputs: Sequence[Row], flag_years: float, pairs: int = 20
 ) -> list[Row]:
-    """Unedited faces in the place of outputs: for each, pairs near its age that the loop reads alike.
+    """Rows in which pairs of unedited faces replace outputs and their anchors.
 
-    One of a pair stands for the output, the other for its anchor. Which face stands for the output is the row's photo,
-    so that intervals know how few the faces are. Raises AdfdError where no age was read.
+    For each output up to `pairs` pairs of faces near its age, whose ages by the loop's judge are close: one replaces
+    the output, the other its anchor. The first face's name is the row's `photo`, so that confidence intervals account
+    for the number of distinct faces. Raises AdfdError where no output has an age.
     """
     ages = [(row["target_age"], row["age"]) for row in outputs if row.get("age") is not None]
     if not ages:
@@ -103,7 +104,7 @@ def rows(
                     "output": number,
                     "status": "ok",
                     "reason": "",
-                    "panel_age": float(age + beyond),  # what the panel adds, carried to the output's age
+                    "panel_age": float(age + beyond),  # the panel's deviation on this face, added to the output's age
                     "panel_age_anchor": float(age + panel[j] - natural.age[i]),
                     "age_gap_signed": float(panel[i] - panel[j]),
                     "judges_disagree": float(abs(beyond) > flag_years),
@@ -113,7 +114,7 @@ def rows(
 
 
 def main(arguments: list[str]) -> int:
-    """Take from a bank what is shipped."""
+    """Extract the natural faces of the package from banks; returns the exit code."""
     if len(arguments) < 2:
         print(__doc__)
         return 1

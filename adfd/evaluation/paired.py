@@ -1,4 +1,4 @@
-"""Two jobs on the same photos, compared photo by photo: what differs between persons then falls out."""
+"""Paired comparison of two jobs on the same photos, which removes the variation between persons."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from adfd.evaluation.quantities import QUANTITIES, Quantity
 
 
 def against(jobs: Sequence[Job], name: str) -> Job | None:
-    """The job of this label, or else the first of this method; None where there is none."""
+    """The job with this label, or else the first with this method; None where there is none."""
     labelled = [job for job in jobs if label(job, jobs) == name]
     return next(iter([*labelled, *(job for job in jobs if job.method == name)]), None)
 
 
 def differences(job: Job, other: Job, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """A job's estimates minus those of another on the photos and ages that both have, by name of the quantity.
+    """Differences `job` minus `other` on the photos and ages that both have, by name of the quantity.
 
-    The interval is over photos, of the difference. Quantities that are no mean over photos have none, and none is made
-    of what different judges read.
+    The interval is that of the difference, by bootstrap over photos. Left out are quantities that are not a mean over
+    photos, and quantities that different judges measured in the two jobs.
     """
     made = {
         name: difference(quantity, job.rows, other.rows, bootstrap)
@@ -38,7 +38,7 @@ def differences(job: Job, other: Job, bootstrap: Bootstrap) -> dict[str, Estimat
 def difference(
     quantity: Quantity, rows: Sequence[Row], other_rows: Sequence[Row], bootstrap: Bootstrap
 ) -> Estimate | None:
-    """The difference of one quantity; None where nothing is common."""
+    """The difference of one quantity; None where the jobs have no photo and age in common."""
     if quantity.metric.interval is not PhotoMean.interval:  # type: ignore[attr-defined]
         return None
     sides = [told(quantity, side) for side in (rows, other_rows)]
@@ -61,7 +61,7 @@ def difference(
 
 
 def _judge(job: Job, role: str) -> str:
-    """Who judged, without how it steered."""
+    """A judge's name, without its place in loss or search."""
     return job.judges.get(role, "").partition(", ")[0]
 
 

@@ -1,6 +1,6 @@
-"""The panel of independent judges: networks for age, gender and identity that are in no loss and no search.
+"""The panel of independent judges: networks for age, gender and identity that no loss and no search uses.
 
-Nothing below this room may import it, or the networks in it (`tests/test_architecture.py`).
+Rooms below `evaluation` may not import the panel or its networks (`tests/test_architecture.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ FILES = {
     Faceres.name: (fetch.FACERES_GRAPH, fetch.FACERES),
     Faceapi.name: (fetch.FACEAPI_MANIFEST, fetch.FACEAPI),
 }
-"""What each judge is read from."""
+"""Weight files of each judge."""
 
 
 @dataclass(frozen=True)
 class PanelReading:
-    """What the panel reads on N faces, each judge on its own scale."""
+    """The panel's raw readings of N faces, each judge on its own scale."""
 
     faceres_age: Tensor
     """`[N]`, in faceres' years."""
@@ -35,17 +35,17 @@ class PanelReading:
     faceapi_male: Tensor
     """`[N]`, probability, the mean of four crops."""
     descriptor: Tensor
-    """`[N, 1024]`, faceres' identity, to be compared by cosine."""
+    """`[N, 1024]`, faceres' identity descriptor, compared by cosine."""
 
     @classmethod
     def join(cls, parts: list[PanelReading]) -> PanelReading:
-        """Several batches as one."""
+        """Concatenate batches."""
         names = ("faceres_age", "faceapi_age", "faceres_male", "faceapi_male", "descriptor")
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 class Panel(nn.Module):
-    """Both networks, asked together: `panel.read(img)` of images `[N, 3, H, W]` in [-1, 1], FFHQ-aligned."""
+    """Both networks together: `panel.read(img)` reads FFHQ-aligned images `[N, 3, H, W]` in [-1, 1]."""
 
     def __init__(self, faceres: Faceres, faceapi: Faceapi) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Panel(nn.Module):
 
     @torch.no_grad()
     def read(self, img: Tensor, batch_size: int = 8) -> PanelReading:
-        """Readings of `batch_size` images at once."""
+        """Readings of images `[N, 3, H, W]`, `batch_size` at a time."""
         parts = []
         for part in img.split(batch_size):
             one, other = self.faceres(part), self.faceapi(part)
@@ -62,7 +62,7 @@ class Panel(nn.Module):
         return PanelReading.join(parts)
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of descriptors `[..., 1024]`, 1 for the same."""
+        """Cosine `[...]` of descriptors `[..., 1024]`; 1 for identical faces."""
         return self.faceres.similarity(a, b)
 
 

@@ -1,4 +1,4 @@
-"""Diversity and the share that passes, over how near an output's panel age must be to its anchor's."""
+"""Pass curve: share of outputs that pass, and their diversity, against the threshold on panel age to anchor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = ("passes", "lpips_credited", "lpips_matched")
 
 
 def pass_curve(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[float, dict[str, Estimate]]:
-    """At each threshold in years, the estimates of `SHOWN`; empty where the panel read nothing."""
+    """Estimates of the quantities `SHOWN` for each threshold in years; empty where the panel read no output."""
     judged = [row for row in rows if row.get("recognised") is not None and row["status"] == "ok"]
     curve = {}
     for years in YEARS if judged else ():
@@ -34,7 +34,7 @@ def pass_curve(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[float, dict[st
 
 
 def lines(curves: dict[str, dict[float, dict[str, Estimate]]]) -> list[dict[str, Any]]:
-    """The curves of jobs by label as flat records, for JSON and CSV."""
+    """The jobs' curves, by label, as flat records for JSON and CSV."""
     return [
         {"job": name, "years": years, "quantity": quantity, "mean": e.mean, "low": e.low, "high": e.high}
         for name, curve in curves.items()
@@ -44,7 +44,7 @@ def lines(curves: dict[str, dict[float, dict[str, Estimate]]]) -> list[dict[str,
 
 
 def write(curves: dict[str, dict[float, dict[str, Estimate]]], stem: Path) -> None:
-    """Write the curves of jobs as `.json` and `.csv`."""
+    """Write the jobs' curves, by label, as `.json` and `.csv`."""
     records = [finite(record) for record in lines(curves)]
     write_json(stem.with_suffix(".json"), records)
     text = io.StringIO(newline="")

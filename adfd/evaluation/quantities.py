@@ -1,4 +1,4 @@
-"""The quantities that an evaluation reports: titles, units, metrics, and the columns of a row that these are fed."""
+"""The quantities that an evaluation reports: titles, units, metrics, and the row columns that the metrics use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adfd.evaluation.metrics import (
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a quantity is shown, and how it is made of the rows."""
+    """How a quantity is labelled and computed from rows."""
 
     title: str
     unit: str
@@ -31,9 +31,9 @@ class Quantity:
     digits: int
     metric: Callable[[], PhotoMean]
     reads: tuple[str, ...]
-    """The columns of a row that the metric is fed."""
+    """The row columns with which the metric is updated."""
     judges: tuple[str, ...] = ()
-    """Whose readings it rests on: the panel, lpips, kid; or the stack's of age, identity, gender, diversity."""
+    """Roles of the judges that it depends on: panel, lpips, kid; the stack's age, identity, gender, diversity."""
 
 
 QUANTITIES = {

@@ -1,4 +1,4 @@
-"""Photos and people: a picture is found, aligned, inverted into latents and kept for later runs.
+"""Photos and people: find photos, align faces, invert them into latents, cache both for later runs.
 
 May import models and what lies below them.
 """

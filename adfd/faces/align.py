@@ -1,4 +1,4 @@
-"""Faces in a photo, and the FFHQ-like crop in which the networks know them. Detector and landmarks are dlib's."""
+"""Find faces in a photo and crop them as FFHQ is cropped, which the networks expect. dlib's detector and landmarks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TEMPLATE = np.array([(171.5, 121.9), (146.5, 122.5), (83.6, 121.6), (108.3, 122.
 """Mean landmarks `[5, 2]` (x, y) of generated faces in a 256 px picture, in dlib's order: both eyes, nose."""
 TEMPLATE_SIZE = 256
 DETECTION_SIZE = 1280
-"""Longer side, in px, at which a picture is searched; the detector finds faces from 80 px on, so from 1/16 of that."""
+"""Longer side, in px, to which a picture is resized for detection; the detector finds faces of 80 px or more."""
 SURE = 0.3
-"""Confidence of the detector (0 to about 2) from which on it hardly ever takes an elbow for a face."""
+"""Confidence of the detector (0 to about 2) above which false detections are rare."""
 MIN_FACE_WIDTH = 48
-"""Narrowest usable face, in px of the photo: below it the age network's 64 px input would be enlarged noise."""
+"""Narrowest usable face, in px of the photo: a narrower one would be enlarged for the age network's 64 px input."""
 MARGIN = 3
 ALIGNED_SIZES = (256, 512, 1024)
-"""Sides, in px, in which aligned crops are handed around."""
+"""Sides, in px, of the square pictures that can be aligned crops."""
 ALIGNED_WITHIN = 6.0
-"""Px of 256 by which aligning may still shift the landmarks of a picture that counts as aligned, on the mean.
+"""A picture counts as aligned where aligning it would shift its landmarks by less than this: mean, in px of 256.
 
-Faces that a generator draws, aligned by their making, are shifted by 1 to 4, rarely 8, and photos by dozens.
+Faces drawn by a generator, which are aligned, are shifted by 1 to 4 px, rarely 8; photos by dozens.
 """
 
 
@@ -43,7 +43,7 @@ class Face:
 
 @cache
 def _detector() -> Any:
-    import dlib  # a second and 100 MB that only photos need
+    import dlib  # takes a second and 100 MB, and only photos need it
 
     return dlib.get_frontal_face_detector()
 
@@ -56,7 +56,7 @@ def _predictor() -> Any:
 
 
 def _search(image: Image.Image) -> tuple[np.ndarray, Any, Any]:
-    """The pixels that the detector saw, and the boxes and confidences of what it found there."""
+    """The resized pixels given to the detector, and the boxes and confidences of its detections in them."""
     scale = DETECTION_SIZE / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2))
@@ -68,15 +68,15 @@ def _search(image: Image.Image) -> tuple[np.ndarray, Any, Any]:
 
 
 def has_face(image: Image.Image) -> bool:
-    """Whether the detector finds a face in an RGB picture; it needs no file of weights."""
+    """True where the detector finds a face in an RGB picture; needs no weight file."""
     return bool(_search(image)[1])
 
 
 def find_faces(image: Image.Image) -> list[Face]:
     """Faces of an RGB picture, largest first; empty where there is none.
 
-    The picture is searched at 1280 px, and at twice that where nothing turns up. Doubtful finds count only where there
-    is no other, and then only the surest. Raises AdfdError where the landmark file is missing.
+    The picture is searched at 1280 px, and at 2560 px where that finds nothing. Detections of low confidence are
+    dropped; where all are, the most confident one is kept. Raises AdfdError where the landmark file is missing.
     """
     scale = DETECTION_SIZE / max(image.size)
     pixels, boxes, confidences = _search(image)
@@ -91,7 +91,7 @@ def find_faces(image: Image.Image) -> list[Face]:
 
 
 def is_aligned(image: Image.Image, landmarks: np.ndarray) -> bool:
-    """Whether a picture with these landmarks `[5, 2]` (px) is an aligned crop already, so that none need be made."""
+    """True where a picture with these landmarks `[5, 2]` (px) is an aligned crop already."""
     if image.width != image.height or image.width not in ALIGNED_SIZES:
         return False
     found = rescale(landmarks, TEMPLATE_SIZE / image.width)
@@ -102,14 +102,14 @@ def is_aligned(image: Image.Image, landmarks: np.ndarray) -> bool:
 
 
 def rescale(points: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
-    """Points `[..., 2]` of a picture after its resizing by `scale`; whole numbers are the centres of pixels."""
+    """Coordinates of points `[..., 2]` after the picture is resized by `scale`; integers are pixel centres."""
     return (points + 0.5) * scale - 0.5
 
 
 def crop_transform(landmarks: np.ndarray, size: int) -> SimilarityTransform:
     """The map from px of a photo to px of the crop of `size` px a side. Raises AdfdError where landmarks coincide."""
     to_crop = estimate_transform("similarity", landmarks, rescale(TEMPLATE, size / TEMPLATE_SIZE))
-    if not to_crop or not np.isfinite(to_crop.params).all():  # how it failed depends on scikit-image's version
+    if not to_crop or not np.isfinite(to_crop.params).all():  # scikit-image's versions report failure in different ways
         raise AdfdError("the landmarks of the face coincide")
     return to_crop
 
@@ -123,12 +123,12 @@ def crop_corners(to_crop: ProjectiveTransform, size: int) -> np.ndarray:
 def align(image: Image.Image, landmarks: np.ndarray, size: int = 1024) -> Image.Image:
     """Crop of `size` px a side in which `landmarks` `[5, 2]` (px of `image`) come closest to the template.
 
-    Turned, scaled and shifted, never sheared. Where the crop leaves the photo, the photo is mirrored and blurred.
+    A similarity transform: rotation, scale and shift. Beyond the photo's edges the photo is mirrored and blurred.
     Raises AdfdError where the landmarks coincide.
     """
     to_crop = crop_transform(landmarks, size)
-    # Only the part of the photo under the crop, no larger than needed: what remains is close to a rotation.
-    # The margin, in pixels of either, feeds the interpolation at the crop's edges.
+    # Cut out and shrink the part of the photo under the crop first; the remaining warp is close to a rotation.
+    # The margin, in pixels of the photo and of the crop, supplies the interpolation at the crop's edges.
     corners = crop_corners(to_crop, size)
     left, top = np.clip(np.floor(corners.min(axis=0)) - MARGIN, 0, None).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)) + MARGIN, None, image.size).astype(int)

@@ -1,4 +1,4 @@
-"""Inversion: the latents from which the generator draws a given face, found by optimisation."""
+"""Inversion: find by optimisation the latents from which the generator reproduces a given face."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.networks import Networks
 
 N_LATENTS = 4096
-"""Random latents that show how W is spread."""
+"""Number of random latents from which the principal axes of W are estimated."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Latents of N faces, and how well each is drawn: the readings of its best step."""
+    """Latents of N faces, with the loss and its parts at each face's best step."""
 
     w_plus: Tensor
     """`[N, L, 512]`"""
@@ -35,7 +35,7 @@ class Inversion:
 
     @property
     def failed(self) -> Tensor:
-        """True where no step gave a finite loss; `[N]`, bool."""
+        """`[N]`, bool: True where no step gave a finite loss."""
         return self.loss.isinf()
 
 
@@ -53,12 +53,12 @@ def invert(
 ) -> Inversion:
     """Find `w_plus` for pooled crops `img` `[N, 3, 256, 256]` by `steps` steps of Adam from the mean face.
 
-    Adam moves an offset from `w_avg` that all rows share and one of each row's own, in standard deviations along the
-    principal axes of W: so it goes where faces are, and what it finds can be edited. A sample's loss is `pixel` * mean
-    square difference + `perceptual` * perceptual distance + `id` * (1 - identity similarity) + `pull` * mean square
-    offset; `lr` falls to 0 along a cosine. Samples do not influence one another: each gets the latents of its own best
-    step, and one whose loss is not a number fails alone. `on_step` is told the loss `[N]` and the identity distance
-    `[N]` at the start and after every step.
+    Adam optimises offsets from `w_avg`: one shared by all rows of `w_plus` and one for each row, in standard deviations
+    along the principal axes of W, which keeps the latents where faces lie, so that they can be edited. The loss of a
+    sample is `pixel` * mean square difference + `perceptual` * perceptual distance + `id` * (1 - identity similarity)
+    + `pull` * mean square offset; the learning rate falls from `lr` to 0 along a cosine. Samples are independent: each
+    gets the latents of its own best step, and a loss that is not a number fails only its own sample. `on_step(loss,
+    id_distance)`, `[N]` each, is called at the start and after every step.
     """
     size = min(POOLED_SIZE, networks.generator.resolution)
     w_avg = networks.generator.w_avg
@@ -85,7 +85,7 @@ def invert(
         with torch.no_grad():
             id_distance = (drawn_embedding - embedding).norm(dim=1)
             readings = torch.stack([id_similarity, id_distance, pixel_error, distance])
-            better = loss < best_loss  # never, for a loss that is not a number
+            better = loss < best_loss  # False where the loss is not a number
             best_loss = torch.where(better, loss, best_loss)
             best_readings = torch.where(better, readings, best_readings)
             best_w_plus = torch.where(better[:, None, None], w_plus, best_w_plus)
@@ -98,7 +98,7 @@ def invert(
 
 
 def principal_axes(networks: Networks) -> Tensor:
-    """Principal axes of W as rows, each as long as the standard deviation of random faces along it; `[512, 512]`."""
+    """Principal axes of W as rows, `[512, 512]`, each as long as the standard deviation of random latents along it."""
     z = torch.randn(N_LATENTS, networks.generator.w_dim, generator=torch.Generator().manual_seed(0))
     w = networks.mapping(z.to(networks.device)) - networks.generator.w_avg
     variances, axes = torch.linalg.eigh(w.T @ w / len(w))

@@ -1,9 +1,9 @@
-"""An edited face back in its photo, at the photo's full size: the way of `align` backwards.
+"""Paste an edited face back into its photo at the photo's full size: the inverse of `align`.
 
-The seam is laid where both pictures agree best around the face, by dynamic programming over the radius at every angle
-(the idea of Jia et al., "Drag-and-Drop Pasting", 2006). Inside it the edit is lit anew by a harmonic membrane that
-meets the photo at the seam (Perez et al., "Poisson Image Editing", 2003; here of gains, which leave black black), and
-blended over a soft border.
+The seam runs around the face where edit and photo differ least, found by dynamic programming over the radius at every
+angle (after Jia et al., "Drag-and-Drop Pasting", 2006). Inside the seam the edit's brightness and colour are corrected
+by a harmonic membrane that matches the photo at the seam (Perez et al., "Poisson Image Editing", 2003; here the
+membrane is a gain, which keeps black black), and edit and photo are blended over a soft border.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from adfd.faces.align import align, crop_corners, crop_transform, rescale
 from adfd.faces.photos import read_photo
 
 SIZE = 256
-"""Px of the crop in which seam, mask and membrane are computed; all px below are of it unless they say otherwise."""
+"""Side in px of the crop in which seam, mask and membrane are computed; px below are of this crop unless stated."""
 CENTRE = np.array([128.0, 148.0])
-"""x, y of the middle of a face in the crop."""
+"""x, y of the centre of the face in the crop."""
 INNER = np.array([60.0, 76.0])
-"""Half axes of the ellipse around the features, which the seam never enters."""
+"""Half axes, in px, of the ellipse around eyes, nose and mouth that the seam stays outside of."""
 SOFT = 7.0
-"""Half width of the soft border."""
+"""Half width of the soft border, in px."""
 EDGE = 2.0
-"""Px that the soft border stays away from the crop's edge."""
+"""Distance in px between the soft border and the crop's edge."""
 ANGLES = 360
 ROUGH, LEVEL, INWARD = 1.0, 0.35, 6.0
-"""What a seam costs, in grey levels: of difference in detail, of difference in tone, of lying wholly inside."""
+"""Weights of a seam's cost: difference in detail and in tone; and its cost, in grey levels, at the least radius."""
 MAX_GAIN = 1.35
-"""By which the membrane may brighten or darken: more is another thing behind the seam, not another light."""
+"""Largest factor by which the membrane brightens or darkens: beyond it, the seam crosses different objects."""
 DARK = 16.0
-"""Grey levels added before a gain is taken, since the ratio of two blacks says nothing."""
+"""Grey levels added to both pictures before their ratio is taken, which is unstable where both are black."""
 JPEG_QUALITY = 95
 
 
@@ -50,14 +50,14 @@ class Pasted:
     gradient: float
     """Mean step of luminance across the soft border, in grey levels (0..255) per px of the 256 px crop."""
     gradient_photo: float
-    """The same of the photo before."""
+    """The same of the original photo."""
 
 
 def paste(photo: Image.Image, landmarks: np.ndarray | None, edit: Image.Image) -> Pasted:
-    """An edit, a square crop of any size, in its upright RGB photo, whose other pixels stay as they are.
+    """Paste `edit`, a square crop of any size, into its upright RGB photo; pixels outside the border are unchanged.
 
-    `landmarks` `[5, 2]` (x, y) are those by which the crop was cut out, in px of the photo; None where the photo was
-    taken for an aligned crop itself. Raises AdfdError where the landmarks coincide.
+    `landmarks` `[5, 2]` (x, y) are those by which the crop was aligned, in px of the photo; None where the photo itself
+    was used as an aligned crop. Raises AdfdError where the landmarks coincide.
     """
     to_crop = placement(photo.size, landmarks)
     source, inside = own_crop(photo, to_crop, landmarks)
@@ -71,7 +71,7 @@ def paste(photo: Image.Image, landmarks: np.ndarray | None, edit: Image.Image) -
 
 
 def placement(size: tuple[int, int], landmarks: np.ndarray | None) -> ProjectiveTransform:
-    """The map from px of a photo of this size to px of its crop of 256."""
+    """The transform from px of a photo of `size` (width, height) to px of its 256 px crop."""
     if landmarks is not None:
         return crop_transform(landmarks, SIZE)
     ratio = SIZE / np.array(size)
@@ -81,7 +81,7 @@ def placement(size: tuple[int, int], landmarks: np.ndarray | None) -> Projective
 def own_crop(
     photo: Image.Image, to_crop: ProjectiveTransform, landmarks: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photo's own crop `[256, 256, 3]` in grey levels, and which of it lies inside the photo."""
+    """The photo's crop `[256, 256, 3]` in grey levels, and a mask `[256, 256]` of the part that the photo covers."""
     crop = photo.resize((SIZE, SIZE), Image.Resampling.LANCZOS) if landmarks is None else align(photo, landmarks, SIZE)
     x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     places = to_crop.inverse(np.stack([x.ravel(), y.ravel()], 1))
@@ -90,13 +90,13 @@ def own_crop(
 
 
 def _polar() -> tuple[np.ndarray, np.ndarray]:
-    """Angle and distance of every px `[256, 256]` around the middle of the face."""
+    """Polar coordinates of every px around the centre of the face: angle and radius, `[256, 256]` each."""
     x, y = np.meshgrid(np.arange(SIZE) - CENTRE[0], np.arange(SIZE) - CENTRE[1])
     return np.arctan2(y, x), np.hypot(x, y)
 
 
 def limits() -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest radius of a seam at each of 360 angles: the ellipse around the features, the crop's edge."""
+    """Least and greatest radius of a seam, `[360]` each, by angle: the ellipse around the features; the crop's edge."""
     angle = 2 * np.pi * np.arange(ANGLES) / ANGLES
     direction = np.stack([np.cos(angle), np.sin(angle)], 1)
     least = 1 / np.linalg.norm(direction / INNER, axis=1)
@@ -107,9 +107,9 @@ def limits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def lay_seam(difference: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Radius `[360]` of the closed seam along which photo and edit differ least, by angle.
+    """Radius `[360]`, in px, of the closed seam along which photo and edit differ least, by angle.
 
-    `difference` `[256, 256, 3]` in grey levels. What lies outside the photo costs nothing: nobody sees it.
+    `difference` `[256, 256, 3]` in grey levels. Px outside the photo cost nothing, since they are not visible.
     """
     slow = gaussian_filter(difference, (10, 10, 0))
     detail = gaussian_filter(np.abs(difference - slow).mean(axis=2), 2)
@@ -117,19 +117,22 @@ def lay_seam(difference: np.ndarray, inside: np.ndarray) -> np.ndarray:
     cost = np.where(inside, ROUGH * detail + LEVEL * tone, 0)
     least, greatest = limits()
     steps = int(np.ceil((greatest - least).max()))
-    share = np.linspace(0, 1, steps + 1)  # of the way from the least radius to the greatest
+    share = np.linspace(0, 1, steps + 1)  # 0: the least radius, 1: the greatest
     radii = least[:, None] + (greatest - least)[:, None] * share  # [360, steps + 1]
     angle = 2 * np.pi * np.arange(ANGLES)[:, None] / ANGLES
     places = [CENTRE[1] + radii * np.sin(angle), CENTRE[0] + radii * np.cos(angle)]
     costs = map_coordinates(cost, places, order=1, mode="nearest") + INWARD * (1 - share)
-    start = _cheapest(costs)[ANGLES // 2]  # far from where the loop is cut
+    start = _cheapest(costs)[ANGLES // 2]  # the angle opposite to where the closed path is cut
     rolled = np.roll(costs, -(ANGLES // 2), axis=0)
     way = np.roll(_cheapest(rolled, int(start)), ANGLES // 2)
     return gaussian_filter1d(radii[np.arange(ANGLES), way], 3, mode="wrap")
 
 
 def _cheapest(costs: np.ndarray, ends: int | None = None) -> np.ndarray:
-    """The cheapest way `[A]` through `costs` `[A, R]` that moves at most one column a row; from and to `ends`."""
+    """Column indices `[A]` of the cheapest path through `costs` `[A, R]`, which moves at most one column per row.
+
+    It starts and ends in column `ends`; anywhere without one.
+    """
     total, came = costs[0].copy(), np.zeros(costs.shape, int)
     if ends is not None:
         total[np.arange(len(total)) != ends] = np.inf
@@ -147,29 +150,29 @@ def _cheapest(costs: np.ndarray, ends: int | None = None) -> np.ndarray:
 
 
 def depth(radius: np.ndarray) -> np.ndarray:
-    """How far every px `[256, 256]` lies inside a seam, in px along the radius; negative outside."""
+    """Depth of every px inside a seam, `[256, 256]`, in px along the radius; negative outside the seam."""
     angle, distance = _polar()
     around = np.concatenate([radius, radius[:1]])
     return np.interp((angle % (2 * np.pi)) / (2 * np.pi) * ANGLES, np.arange(ANGLES + 1), around) - distance
 
 
 def soft_mask(radius: np.ndarray) -> np.ndarray:
-    """Share of the edit in every px `[256, 256]`: 1 inside the seam, 0 outside, smooth between."""
+    """Blending weight of the edit, `[256, 256]`: 1 inside the seam, 0 outside, smooth across the soft border."""
     share = np.clip((depth(radius) + SOFT) / (2 * SOFT), 0, 1)
     return share * share * (3 - 2 * share)
 
 
 def membrane(difference: np.ndarray, inside: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """What the edit is multiplied by `[256, 256, 3]`: the photo's colour over its own at the seam, harmonic inside it.
+    """Gain `[256, 256, 3]` for the edit: the ratio of photo to edit at the seam, harmonic inside the seam.
 
-    `difference` `[256, 256, 3]` of their logarithms. Solved at half the size: it is smooth. Outside the photo the seam
-    binds nothing.
+    `difference` `[256, 256, 3]` is that of their logarithms. Solved at half the resolution, since it is smooth. Where
+    the seam lies outside the photo it sets no boundary value.
     """
     weight = gaussian_filter(inside.astype(float), 5) + 1e-6
     blurred = gaussian_filter(difference * inside[..., None], (5, 5, 0)) / weight[..., None]
     blurred = np.clip(blurred, -np.log(MAX_GAIN), np.log(MAX_GAIN))[::2, ::2]
     far = depth(radius)[::2, ::2]
-    within = far > -2 * SOFT  # with a rim, since the mask is warped
+    within = far > -2 * SOFT  # and a rim outside the seam, since the mask is interpolated
     bound = (far < 0.5 * SOFT) & within & inside[::2, ::2]
     shift = np.zeros_like(blurred)
     if bound.any():
@@ -178,7 +181,7 @@ def membrane(difference: np.ndarray, inside: np.ndarray, radius: np.ndarray) -> 
 
 
 def _harmonic(within: np.ndarray, bound: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values `[N, 3]` of the px `within`: those of `values` where `bound`, elsewhere the mean of their neighbours."""
+    """Laplace's equation on the N px of `within`, solved with the boundary `values` on the px of `bound`; `[N, 3]`."""
     n = int(within.sum())
     number = np.full(within.shape, -1)
     number[within] = np.arange(n)
@@ -201,14 +204,14 @@ def _harmonic(within: np.ndarray, bound: np.ndarray, values: np.ndarray) -> np.n
 def composite(
     photo: Image.Image, to_crop: ProjectiveTransform, edit: Image.Image, mask: np.ndarray, gain: np.ndarray
 ) -> Image.Image:
-    """The photo with the edit in it; only the part under the crop is computed."""
+    """The photo blended with the edit, times `gain`, by `mask`; only the part under the crop is computed."""
     corners = crop_corners(to_crop, SIZE)
     left, top = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)), None, photo.size).astype(int)
     shape = (bottom - top, right - left)
     to_photo = AffineTransform(translation=(left, top))
-    enlarged = 1 / float(np.sqrt(abs(np.linalg.det(to_crop.params[:2, :2]))))  # px of the photo in one of the crop
-    side = min(edit.width, max(1, round(SIZE * enlarged)))  # shrunk first where the photo is the smaller
+    enlarged = 1 / float(np.sqrt(abs(np.linalg.det(to_crop.params[:2, :2]))))  # px of the photo per px of the crop
+    side = min(edit.width, max(1, round(SIZE * enlarged)))  # shrunk first where the photo's resolution is lower
     part = np.asarray(edit.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), float)
     ratio = side / SIZE
     to_edit = to_photo + to_crop + AffineTransform(scale=ratio, translation=rescale(np.zeros(2), ratio))
@@ -224,7 +227,7 @@ def composite(
 
 
 def across(crop: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> float:
-    """Mean absolute gradient of a crop's luminance across the border of a mask, in grey levels per px."""
+    """Mean absolute gradient of a crop's luminance across the soft border of a mask, in grey levels per px."""
     luminance = crop @ np.array([0.299, 0.587, 0.114])
     gradient, normal = np.stack(np.gradient(luminance)), np.stack(np.gradient(mask))
     steepness = np.linalg.norm(normal, axis=0) * inside
@@ -235,10 +238,10 @@ def across(crop: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> float:
 
 
 def upright(path: Path) -> tuple[Image.Image, dict[str, bytes]]:
-    """A photo as it is meant to be seen, and what must go with its pixels into a file: its colour profile.
+    """A photo in upright orientation, and the options with which to save it: its colour profile.
 
-    Turned as its EXIF data say, which then have nothing more to say; places and times in them stay behind. Raises
-    AdfdError where it cannot be read.
+    Rotated by its EXIF orientation. Other EXIF data, such as place and time, are dropped. Raises AdfdError where the
+    photo cannot be read.
     """
     image = read_photo(path)
     try:
@@ -250,5 +253,5 @@ def upright(path: Path) -> tuple[Image.Image, dict[str, bytes]]:
 
 
 def suffix(path: Path) -> str:
-    """The ending of a pasted picture: PNG for a PNG, else JPEG."""
+    """File suffix of a pasted picture: PNG for a PNG photo, JPEG for all others."""
     return ".png" if path.suffix.lower() == ".png" else ".jpg"

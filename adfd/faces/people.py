@@ -1,4 +1,4 @@
-"""The people to edit: photographed ones from pictures, synthetic ones from seeds."""
+"""The people to edit: from photos, or synthetic ones from seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adfd.models.sources import Sources
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """N people; of photographed ones also the status of every photo and the files of the crops."""
+    """N people to edit; `faces`, the records of their photos and crops, is empty for synthetic people."""
 
     sources: Sources
     faces: tuple[PreparedFace, ...] = ()
@@ -36,12 +36,15 @@ class People:
         return face.file if face else None
 
     def face(self, name: str) -> PreparedFace | None:
-        """What became of a photographed person's photo; None for a synthetic person."""
+        """The record of a person's prepared photo; None for a synthetic person."""
         return next((face for face in self.faces if face.name == name), None)
 
 
 def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> People:
-    """One person per seed, from z = RandomState(seed).randn(1, 512) truncated by `psi`. Raises AdfdError for none."""
+    """One person per seed, from z = RandomState(seed).randn(1, 512) truncated by `psi`.
+
+    Raises AdfdError where there is no seed or one is out of range.
+    """
     if not seeds:
         raise AdfdError("data.seeds is empty; give at least one seed")
     for seed in seeds:
@@ -64,10 +67,10 @@ def photographed_people(
     share: slice = slice(None),
     root: Path | None = None,
 ) -> People:
-    """People from `photos[share]`, prepared or found in the cache, with names unique among all of `photos`, which hold
-    the folders below `root`.
+    """People from `photos[share]`, prepared or read from the cache.
 
-    Raises AdfdError where not one face can be used.
+    Names include the folders below `root` and are unique among all of `photos`. Raises AdfdError where no face is
+    usable.
     """
     faces = prepare(photos, networks, settings, cache, root=root, share=share)
     ready = [face for face in faces if face.status == "ready"]
@@ -78,12 +81,12 @@ def photographed_people(
 
 
 def portrait(folder: Path) -> Path:
-    """The public-domain portrait that scikit-image carries (Eileen Collins, NASA), as a file in this folder."""
+    """Write scikit-image's public-domain portrait (Eileen Collins, NASA) to this folder, and return its path."""
     from skimage import data  # slow to import, and only needed here
 
     path = folder / "portrait.png"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as stream:  # several jobs may do so at once
+        with atomic(path) as stream:  # several jobs may write it at once
             Image.fromarray(data.astronaut()).save(stream, "PNG")
     return path

@@ -1,4 +1,4 @@
-"""Finding photos on disk and reading them, whatever a camera or a phone made of them."""
+"""Find photos on disk and read them: formats, orientations and bit depths of cameras and phones."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ from adfd.basics.errors import AdfdError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "BMP", "DIB", "GIF", "TIFF")
-"""What a photo may be, whatever its name: other formats that Pillow knows run programs or read other files."""
+"""File formats accepted, by content; some of Pillow's other formats run programs or read further files."""
 BACKGROUND = (128, 128, 128)
-"""What shows through transparent pixels: 0 in [-1, 1], as unlike a face's surroundings as black or white are not."""
+"""Background behind transparent pixels: mid-grey, 0 in [-1, 1]; black or white would be unusual around a face."""
 
 pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
 class Search:
-    """What was looked for in a folder, and found."""
+    """Result of a search for photos."""
 
     root: Path
-    """The folder, below which a photo has its name."""
+    """The folder; photos are named by their path below it."""
     photos: tuple[Path, ...]
     """Sorted by their names below it."""
     left_out: dict[str, int]
-    """How many other things there are, by why they are none."""
+    """Number of other files and folders, by the reason why they were left out."""
 
     def told(self) -> str:
-        """Photos and what is left out, in a line."""
+        """The numbers of photos and of files left out, as one line."""
         others = ", ".join(f"{n} {why}" for why, n in self.left_out.items())
         return f"{self.root}: {len(self.photos)} photos" + (f"; left out: {others}" if others else "")
 
 
 def search(path: Path, recursive: bool = False, pattern: str = "*") -> Search:
-    """The photos of a folder that a shell pattern names, in its subfolders too where told, or the one file of `path`.
+    """The photos in folder `path` that match a shell pattern, with `recursive` also in its subfolders; or file `path`.
 
-    A pattern with a slash names paths below the folder, another one names files, in either case. Raises AdfdError
-    where `path` does not exist or holds no such photo. Hidden files and folders, and linked folders, are left alone.
+    A pattern with a slash is matched against paths below the folder, any other against file names; upper and lower case
+    are the same. Hidden files and folders and symbolic links to folders are skipped. Raises AdfdError where `path` does
+    not exist or holds no matching photo.
     """
     if not path.exists():
         raise AdfdError(f"photo path {path} does not exist")
@@ -73,12 +74,12 @@ def search(path: Path, recursive: bool = False, pattern: str = "*") -> Search:
 
 
 def find_photos(path: Path, recursive: bool = False, pattern: str = "*") -> list[Path]:
-    """The photos alone."""
+    """The photos that `search` finds."""
     return list(search(path, recursive, pattern).photos)
 
 
 def _files(path: Path, recursive: bool, left_out: Counter[str]) -> Iterator[Path]:
-    """All files of a folder, and of those below it where told; otherwise these are counted."""
+    """Files of a folder, with `recursive` also of its subfolders, which are otherwise counted in `left_out`."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -93,13 +94,13 @@ def _files(path: Path, recursive: bool, left_out: Counter[str]) -> Iterator[Path
 
 
 def reads_avif() -> bool:
-    """Whether the Pillow in use reads AVIF, which it does from 11.3 on where it was built so."""
+    """True where the installed Pillow reads AVIF: from 11.3 on, if built with it."""
     Image.init()
     return "AVIF" in Image.OPEN and bool(features.check("avif"))
 
 
 def read_photo(path: Path) -> Image.Image:
-    """The photo as 8-bit RGB, turned as its EXIF data say, transparency filled with grey.
+    """The photo as 8-bit RGB, rotated by its EXIF orientation, on a grey background where it is transparent.
 
     Raises AdfdError with a one-line reason where the file is missing, empty, damaged or unreasonably large.
     """
@@ -112,7 +113,7 @@ def read_photo(path: Path) -> Image.Image:
                 "update it with: pip install --upgrade pillow, or save the photo as PNG"
             )
         with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on, which phones take, and refuses at twice that.
+            # Pillow warns above 89 megapixels, which phones reach, and refuses above twice that.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             Image.init()
             with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as file:
@@ -123,7 +124,7 @@ def read_photo(path: Path) -> Image.Image:
         raise AdfdError(f"{path.name} is not a picture, or damaged") from None
     except Image.DecompressionBombError:
         raise AdfdError(f"{path.name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels") from None
-    except Exception as error:  # decoders raise whatever they like on damaged data
+    except Exception as error:  # decoders raise errors of any type on damaged data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AdfdError(f"{path.name} is not readable: {reason}") from error
 

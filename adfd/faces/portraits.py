@@ -1,6 +1,6 @@
-"""Real portraits for experiments, in the public domain, out of well-known packages: nothing of them is in our own.
+"""Real portraits in the public domain for experiments, taken from well-known packages; adfd ships none of them.
 
-python -m adfd.faces.portraits FOLDER     puts three into a folder, fetching the two that are in no installed package
+python -m adfd.faces.portraits FOLDER     writes three to a folder; two are fetched from a source archive on PyPI
 
 collins.png   Eileen Collins, 1999: data/astronaut.png of scikit-image; NASA, public domain
 obama.jpg     Barack Obama, as President: tests/test_images/obama.jpg of face_recognition 1.3.0; White House, likewise
@@ -36,7 +36,7 @@ FETCHED = tuple(
 
 
 def put(folder: Path) -> list[Path]:
-    """Put the portraits into a folder. Raises AdfdError where the package cannot be had."""
+    """Write the portraits to a folder; returns their paths. Raises AdfdError where the package cannot be fetched."""
     folder.mkdir(parents=True, exist_ok=True)
     if not all(file.is_there() for file in FETCHED):
         fetch.fetch(FACE_RECOGNITION, FETCHED)
@@ -48,7 +48,7 @@ def put(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Put them there and say where."""
+    """Write the portraits and print their paths; returns the exit code."""
     if not arguments:
         print(__doc__)
         return 1

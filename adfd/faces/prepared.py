@@ -1,4 +1,4 @@
-"""Photos to faces that can be edited: aligned crops and their latents, each made once and kept in a cache."""
+"""Prepare photos for editing: aligned crops and their inverted latents, computed once and cached."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from adfd.models.networks import Networks
 from adfd.models.sources import Sources
 
 CACHE_VERSION = 1
-"""Part of every cache key: raise it when the same crop and settings lead to other latents."""
+"""Part of every cache key: raise it when a change of the code gives other latents for the same crop and settings."""
 MAX_NAME = 160
-"""Bytes of a photo's name: with what files of a run add to it, it stays below the 255 of a file system."""
+"""Bytes of a photo's name: a run's files append to it, and file systems allow 255 bytes."""
 READ_BATCH = 16
-"""Faces that the judges read at once: memory, not results, depends on it."""
+"""Faces that the judges read per batch: affects memory, not results."""
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How photos become faces. Raises AdfdError naming the key whose value makes no sense."""
+    """Settings of alignment and inversion. Raises AdfdError naming the key whose value is impossible."""
 
     faces: str
     """Which faces of a photo: "largest" or "all"."""
-    align: Any  # a union of bool and str is beyond OmegaConf
-    """True; False where the photos are aligned square crops already and only need resizing; auto to tell them apart."""
+    align: Any  # OmegaConf has no union of bool and str
+    """True; False where the photos are aligned square crops and are only resized; "auto" decides photo by photo."""
     require_face: bool
-    """Whether a picture that is taken as it is must show a face that the detector finds."""
+    """Whether the detector must find a face in a picture that is used without alignment."""
     size: int
     """Side of the crop, in px."""
     steps: int
     lr: float
-    batch_size: int  # faces inverted at once; no result depends on it
+    batch_size: int  # faces inverted per batch; results do not depend on it
     pixel: float
     perceptual: float
     id: float
@@ -82,30 +82,30 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """What became of one face of a photo, or of a photo in which none was usable."""
+    """Record of one face of a photo, or of a photo without a usable face."""
 
     name: str
-    """The photo's file name without suffix, followed by #2, #3 ... where another face has that name already."""
+    """The photo's file name without suffix; followed by #2, #3 ... where another face has that name already."""
     photo: Path
     status: str
     """"ready" or "skipped"."""
     reason: str = ""
     """Why it was skipped."""
     aligned: bool = False
-    """True where the picture was taken for an aligned crop as it is."""
+    """True where the picture was used as an aligned crop without alignment."""
     landmarks: tuple[tuple[float, float], ...] | None = None
-    """By which the crop was cut out: 5 x (x, y) in px of the upright photo; None where it was taken as it is."""
+    """Landmarks by which the crop was aligned: 5 x (x, y) in px of the upright photo; None without alignment."""
     crop: Path | None = None
     latents: Path | None = None
     id_similarity: float | None = None
-    """Readings of the inversion, None where skipped or encoded."""
+    """This and the next three: measured at the inversion's best step; None where skipped or encoded."""
     id_distance: float | None = None
     pixel_error: float | None = None
     perceptual: float | None = None
     cached: bool = False
-    """True where an earlier call made the latents."""
+    """True where the latents were found in the cache."""
     file: str = ""
-    """The photo's own name, below the folder that was searched."""
+    """The photo's path below the folder that was searched."""
 
 
 READINGS = ("id_similarity", "id_distance", "pixel_error", "perceptual")
@@ -121,16 +121,15 @@ def prepare(
     share: slice = slice(None),
     progress: bool = True,
 ) -> list[PreparedFace]:
-    """Align and invert the faces of `photos[share]`; at least one record per photo, in their order.
+    """Align and invert the faces of `photos[share]`; returns at least one record per photo, in the order of the photos.
 
-    Names are unique among all of `photos`, so that every rank may take a share of its own, and hold the folders between
-    `root` and a photo. Where the networks have an
-    encoder nothing is inverted, and a record has no latents.
+    Names include the folders between `root` and a photo and are unique among all of `photos`, so that each rank can
+    prepare its own share. Where the networks have an encoder nothing is inverted, and records have no latents.
 
-    A face lies in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of all that the latents
-    depend on: one found there, whole, is not inverted again. Photos without a usable face are recorded as skipped. An
-    interruption loses only the batch under way. `progress` shows bars on stderr. Raises AdfdError where the landmark
-    file is missing or the cache cannot be made.
+    A face is cached in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of everything that the
+    latents depend on; a face with intact files in the cache is not inverted again. Photos without a usable face are
+    recorded as skipped. An interruption loses only the current batch. `progress` shows bars on stderr. Raises AdfdError
+    where the landmark file is missing or the cache folder cannot be made.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -164,10 +163,10 @@ def prepare(
 
 
 def load_sources(faces: Sequence[PreparedFace], networks: Networks) -> Sources:
-    """The faces that are ready, as tensors on the networks' device, read by the judges.
+    """The faces of status "ready", as tensors on the networks' device, with the judges' readings.
 
-    Latents are the inverted ones, or where there are none what the networks' encoder makes of a face at the age that is
-    read on it. Raises AdfdError where no face is ready, or a file has been damaged since.
+    Latents are the inverted ones; where there are none, the networks' encoder is applied to the face at its estimated
+    age. Raises AdfdError where no face is ready, or a cached file is missing or damaged.
     """
     ready = [face for face in faces if face.crop]
     if not ready:
@@ -198,15 +197,15 @@ def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
 
 
 def below(photo: Path, root: Path | None) -> Path:
-    """A photo's path below the folder that was searched; its file name where it does not lie there."""
+    """A photo's path below `root`, the folder that was searched; only its file name where it lies elsewhere."""
     return photo.relative_to(root) if root and photo.is_relative_to(root) else Path(photo.name)
 
 
 def unique_names(photos: Sequence[Path], root: Path | None = None) -> list[str]:
-    """A name for every photo: its folders below `root` and its file name without suffix, joined by __ and made safe,
-    followed by #2, #3 ... where that is taken.
+    """A unique name for every photo: its folders below `root` and its file name without suffix, joined by __.
 
-    Names that differ only in upper and lower case would be one file on some disks.
+    Made safe by `safe_name`, and followed by #2, #3 ... where the name is taken. Names that differ only in case count
+    as equal, since some file systems do not distinguish them.
     """
     stems = [safe_name("__".join([*below(photo, root).parent.parts, photo.stem])) for photo in photos]
     taken, names = {stem.casefold() for stem in stems}, list[str]()
@@ -219,9 +218,9 @@ def unique_names(photos: Sequence[Path], root: Path | None = None) -> list[str]:
 
 
 def safe_name(stem: str) -> str:
-    """A file name's stem as files, rows and trackers can hold it: the same, unless it is long or not to be printed.
+    """A file name's stem, changed only where it is too long or has unprintable characters.
 
-    What is changed ends in a hash of the whole, so that it stays unique and stable.
+    A changed name ends in a hash of the original, so that it is unique and stable.
     """
     safe = one_line(stem).replace("/", "_").encode()
     if safe.decode() == stem and len(safe) <= MAX_NAME:
@@ -231,7 +230,7 @@ def safe_name(stem: str) -> str:
 
 
 def face_names(name: str, photo_names: Sequence[str]) -> Iterator[str]:
-    """Names for the faces of the photo `name`: its own, then that with #2, #3 ... where no photo has that name."""
+    """Names for the faces of the photo `name`: that name, then it with #2, #3 ..., skipping names of other photos."""
     yield name
     yield from _numbered(name, {other.casefold() for other in photo_names})
 
@@ -241,7 +240,7 @@ def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
 
 
 def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool, Any]]:
-    """Crops of a photo's faces, or the reason why there is none; whether the photo is taken as it is; the landmarks."""
+    """For each face: its crop, or the reason why there is none; whether the photo is used unaligned; its landmarks."""
     try:
         image = read_photo(photo)
     except AdfdError as error:
@@ -273,7 +272,7 @@ def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> st
 
 @torch.no_grad()
 def _encode(img: Tensor, networks: Any) -> Tensor:
-    """What an encoding stack takes for a face `[1, 3, 256, 256]` as it is: `w_plus` `[L, 512]`."""
+    """`w_plus` `[L, 512]` by the networks' encoder of a face `[1, 3, 256, 256]` at its estimated age."""
     return networks.encode(img, networks.age(img))[0]
 
 
@@ -287,7 +286,7 @@ def _keep_crop(crop: Image.Image, path: Path) -> None:
 def _invert(
     batch: Sequence[tuple[Path, Path]], networks: Networks, settings: PrepareSettings, bar: tqdm[NoReturn]
 ) -> None:
-    """Invert crops and write their latents; nothing is written for a crop whose inversion fails."""
+    """Invert crops and write their latents, except where the inversion failed."""
     before = bar.n
 
     def on_step(loss: Tensor, id_distance: Tensor) -> None:
@@ -333,7 +332,7 @@ def _load_w_plus(path: Path, networks: Networks) -> Tensor:
 
 
 def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | None:
-    """Latents and readings, or None where the file is missing, damaged or not of this generator."""
+    """Latents and measurements; None where the file is missing, damaged or from another generator."""
     try:
         file = read_arrays(path)
         arrays = {key: file[key] for key in ("w_plus", *READINGS)}
@@ -344,7 +343,7 @@ def _read_latents(path: Path, networks: Networks) -> dict[str, np.ndarray] | Non
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file whole, and the folder for it."""
+    """Write a file atomically, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
         write(file)

@@ -1,4 +1,4 @@
-"""Model stacks, with `mapping`, `affine`, `synthesis`, `space` and judges: `load_mobile()` is the embedded one."""
+"""Model stacks: generator, age transformer and judges behind one interface. `load_mobile()` loads the embedded one."""
 
 from adfd.models.mobile import load_mobile
 from adfd.models.networks import Networks

@@ -15,7 +15,7 @@ FACE_SIZE = 112
 
 
 class ArcFace(nn.Module):
-    """Unit vectors of identity, `[N, 512]`, from aligned images `[N, 3, H, W]` in [-1, 1]."""
+    """Identity embeddings `[N, 512]`, unit vectors, of aligned images `[N, 3, H, W]` in [-1, 1]."""
 
     def __init__(self, stages: ir_se50.Stages = ir_se50.STAGES, n_dimensions: int = 512) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class ArcFace(nn.Module):
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
-        """Dot product of unit vectors `[..., D]`: 1 for the same, 0 for unrelated."""
+        """Cosine similarity `[...]` of embeddings `[..., D]`: 1 for equal ones, about 0 for unrelated persons."""
         return (a * b).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Which files of weights are there and sound: `python -m adfd.models.check model=sam`, with paths where they differ.
+"""Check which weight files are present and intact: `python -m adfd.models.check model=sam`, with paths where needed.
 
 python -m adfd.models.check                                  the files of model=sam in pretrained_models/
 python -m adfd.models.check model=stylegan2 generator=PATH
@@ -32,7 +32,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "pretrained_models"
 
 
 def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
-    """Where each file of a stack is looked for. Raises AdfdError for a setting that there is none of."""
+    """The path at which each file of a stack is expected. Raises AdfdError for an unknown setting."""
     model, folder = settings.pop("model", "sam"), Path(settings.pop("folder", FOLDER))
     if model not in STACKS:
         raise AdfdError(f"model must be one of {', '.join(STACKS)}, got {model}; the others come inside pip packages")
@@ -47,7 +47,7 @@ def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
 
 
 def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:
-    """Size of a file, and "ok" or what is wrong with it."""
+    """A file's size in MB as text, and "ok" or the reason why it cannot be used."""
     if not path.is_file():
         return "", f"missing: {checkpoint.what}, {checkpoint.size}, from {checkpoint.source}"
     size = f"{path.stat().st_size / 1e6:.0f} MB"
@@ -59,7 +59,7 @@ def verdict(checkpoint: Checkpoint, path: Path) -> tuple[str, str]:
 
 
 def fetched(file: fetch.FetchedFile) -> str:
-    """ "ok", or what is wrong with a file of the cache folder."""
+    """ "ok", or the reason why a file of the cache folder cannot be used."""
     try:
         file.locate()
     except AdfdError as error:
@@ -68,7 +68,7 @@ def fetched(file: fetch.FetchedFile) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table; 0 where all files are sound, else 1."""
+    """Print the table; exit code 0 where all files are intact, else 1."""
     if bad := [argument for argument in arguments if "=" not in argument]:
         print(__doc__ if bad[0] in ("-h", "--help") else f"error: expected key=value, got {bad[0]}")
         return int(bad[0] not in ("-h", "--help"))
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         states.append(state)
         table.add_row(checkpoint.key, str(path), size, state, style=None if state == "ok" else "red")
     if sam.ALEXNET not in paths:
-        table.add_row("lpips", str(fetch.ALEXNET.path), "", fetched(fetch.ALEXNET))  # model.perceptual does without
+        table.add_row("lpips", str(fetch.ALEXNET.path), "", fetched(fetch.ALEXNET))  # optional
     Console().print(table)
     return int(any(state != "ok" for state in states))
 

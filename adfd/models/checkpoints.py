@@ -1,4 +1,4 @@
-"""Files of PyTorch weights that a user downloads: found, read and put into networks, with one clear line where not."""
+"""PyTorch weight files that a user downloads: find them, read them, load them into networks; errors in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adfd.basics.errors import AdfdError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights that we may not ship: what it is, and where its authors publish it."""
+    """A weight file that adfd may not distribute: its content, size and place of publication."""
 
     key: str
     """Its key in the `model` config."""
@@ -31,7 +31,7 @@ class Checkpoint:
 
 
 def find(paths: Mapping[Checkpoint, Path]) -> None:
-    """Raise AdfdError where files are missing, naming all of them, what they are and where to get them."""
+    """Raise AdfdError where files are missing; the message names all of them, their content and where to get them."""
     missing = [(checkpoint, path) for checkpoint, path in paths.items() if not path.is_file()]
     if missing:
         listed = "; ".join(checkpoint.describe(path) for checkpoint, path in missing)
@@ -41,9 +41,9 @@ def find(paths: Mapping[Checkpoint, Path]) -> None:
 
 
 def read(path: Path) -> Any:
-    """What a file holds: tensors in plain containers, mapped into memory and not copied where its format allows.
+    """Load a file: tensors in plain containers, memory-mapped instead of copied where the format allows it.
 
-    Raises AdfdError saying why where the file is missing, empty, a web page, truncated, or no file of weights.
+    Raises AdfdError with the reason where the file is missing, empty, a web page, truncated or not a weight file.
     """
     try:
         size = path.stat().st_size
@@ -63,7 +63,7 @@ def read(path: Path) -> Any:
     try:
         (_check_records if zipped else _check_storages)(path, size)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # unpicklers raise whatever they like on other data
+    except Exception as error:  # unpickling raises errors of any type on other data
         reason = (str(error).strip() or type(error).__name__).split("\n")[0][:150]
         raise AdfdError(
             f"{path} is not a file of PyTorch weights, or truncated ({size / 1e6:.1f} MB: {reason}); download it again"
@@ -71,17 +71,17 @@ def read(path: Path) -> Any:
 
 
 def _check_records(path: Path, size: int) -> None:
-    """Raise ValueError where a file's records are packed: PyTorch stores them as they are, a bomb does not."""
+    """Raise ValueError where a file's records are compressed: PyTorch's are not, those of a zip bomb are."""
     with zipfile.ZipFile(path) as file:
         if any(record.compress_type != zipfile.ZIP_STORED or record.file_size > size for record in file.infolist()):
             raise ValueError("its records are packed, which PyTorch's are not")
 
 
 def _check_storages(path: Path, size: int) -> None:
-    """Raise ValueError where a file in the old format claims more numbers than it has bytes.
+    """Raise ValueError where a file in PyTorch's old format claims more numbers than it has bytes.
 
-    Its first four pickles are a mark, a version, the system, and the content, in which storages tell their sizes; their
-    numbers follow.
+    Its first four pickles are a magic number, a version, system information, and the content, which states the sizes
+    of the storages; the storages' numbers follow.
     """
     claimed, last = 0, 0
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ def _check_storages(path: Path, size: int) -> None:
 
 
 def entry(content: Any, key: str | None, path: Path, kind: type = Mapping) -> Any:
-    """`content[key]` of a file's content, or all of it without a key. Raises AdfdError where that is no `kind`."""
+    """`content[key]` of a file's content, or `content` where `key` is None. Raises AdfdError where it is no `kind`."""
     value = content if key is None else content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(value, kind):
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
@@ -106,15 +106,15 @@ def entry(content: Any, key: str | None, path: Path, kind: type = Mapping) -> An
 
 
 def part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The entries under a prefix, without it."""
+    """The entries whose keys start with a prefix, which is removed from the keys."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def fill(network: nn.Module, state: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    """Make a file's tensors the network's parameters, without copying.
+    """Assign a file's tensors to the network's parameters without copying them.
 
-    `prefix` stands before the network's keys in the file, for the message. Raises AdfdError with the first keys that
-    are missing, extra or misshapen.
+    `prefix` precedes the network's keys in the file and appears only in messages. Raises AdfdError naming the first
+    keys that are missing, unexpected or of another shape.
     """
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
@@ -136,7 +136,7 @@ def fill(network: nn.Module, state: Mapping[str, Any], path: Path, prefix: str =
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
-    """The first few of many names, and how many more there are."""
+    """The first `most` names as text, followed by the number of the others."""
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

@@ -1,4 +1,4 @@
-"""`hardware.compile=true`: the generator by `torch.compile`, which costs a minute once and pays in long runs."""
+"""`hardware.compile=true`: compile the generator with `torch.compile`: takes a minute once, saves time in long runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from adfd.models.weights import cache_folder
 
 
 def compile_generator(networks: Networks) -> None:
-    """Compile how the networks' pooled pictures are drawn, with its gradient; what is compiled is kept beside the
-    weights, in `$ADFD_CACHE/compiled`, for later runs.
+    """Compile the generator's synthesis of pooled pictures and its gradient, in place.
 
-    Compiles at once, so that a mistake shows here. Raises AdfdError where that fails, as without a C++ compiler.
+    Compiled code is cached in `$ADFD_CACHE/compiled` for later runs. Compilation happens here, not at the first use.
+    Raises AdfdError where it fails, for instance without a C++ compiler.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     generator: Any = networks.generator

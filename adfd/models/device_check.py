@@ -1,4 +1,4 @@
-"""What a device does with a model stack: how far it agrees with the CPU, how fast it is, how near to its ceiling."""
+"""Measure a model stack on a device: differences from the CPU, speed, and share of the device's peak throughput."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adfd.models.networks import Networks
 
 REPEATS = 5
 PLAIN = (8, 256, 64)
-"""Batch, channels and side of the plain convolution that stands for a device's ceiling."""
+"""Batch, channels and side of the plain convolution whose throughput is taken as the device's peak."""
 
 
 def codes(networks: Networks, n: int) -> Tensor:
@@ -30,7 +30,10 @@ def codes(networks: Networks, n: int) -> Tensor:
 
 
 def step(networks: Networks, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A refinement's work at codes `[N, C]`: pooled picture, age, embedding, and the gradient `[N, C]` of a loss."""
+    """The work of one refinement step at codes `[N, C]`.
+
+    Returns pooled picture `[N, 3, 256, 256]`, age `[N]` in years, embedding `[N, D]` and a loss's gradient `[N, C]`.
+    """
     s = s.detach().requires_grad_()
     img = networks.synthesis_pooled(s)
     age, embedding = networks.age(img), networks.embed(img)
@@ -40,7 +43,7 @@ def step(networks: Networks, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def seconds(function: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> float:
-    """Median seconds of a call, after one for warming up, waited for."""
+    """Median seconds of a call over `repeats`, after a warm-up call; waits for the device each time."""
     times = []
     for _ in range(repeats + 1):
         wait(device)
@@ -52,13 +55,13 @@ def seconds(function: Callable[[], object], device: torch.device, repeats: int =
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished all queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def differences(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Row:
-    """How far a step's results are from those of the CPU."""
+    """Differences between a `step`'s results and those of the CPU, by name."""
     img, age, embedding, gradient = ((a.float().cpu() - b.float().cpu()) for a, b in zip(found, expected, strict=True))
     length = expected[3].float().cpu().norm(dim=1)
     return {
@@ -70,7 +73,7 @@ def differences(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Row:
 
 
 def precisions(cpu: Networks, device: torch.device, n: int = 2) -> list[Row]:
-    """Each precision on the device against float32 on the CPU: differences, and seconds a step."""
+    """For each precision on the device: differences from float32 on the CPU, and seconds per step."""
     expected = step(cpu, codes(cpu, n))
     networks = copy.deepcopy(cpu).to(device)
     s = codes(cpu, n).to(device)
@@ -84,7 +87,7 @@ def precisions(cpu: Networks, device: torch.device, n: int = 2) -> list[Row]:
     rows = []
     for name, (tf32, autocast, channels_last) in ways.items():
         if tf32 and name == "tf32" and device.type != "cuda":
-            continue  # there is no such thing
+            continue  # CPUs have no TF32
         networks.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         round_to_tf32(tf32)
         with autocast():
@@ -96,7 +99,7 @@ def precisions(cpu: Networks, device: torch.device, n: int = 2) -> list[Row]:
 
 
 def batches(networks: Networks, most: int) -> list[Row]:
-    """Seconds a sample and peak memory of a step by batch size, 1, 2, 4 ... until `most` or the memory's end."""
+    """Seconds per sample and peak memory of a step for batch sizes 1, 2, 4 ... `most`, while the batch fits."""
     rows: list[Row] = []
     device, size = networks.device, 1
     measured = device.type != "cpu"
@@ -117,7 +120,7 @@ def batches(networks: Networks, most: int) -> list[Row]:
 
 
 def flops_a_step(networks: Networks) -> float:
-    """Multiplications and additions of a step with one sample, counted on its operations."""
+    """Floating-point operations of a step with one sample, counted from its torch operations."""
     counter = FlopCounterMode(display=False)
     with counter:
         step(networks, codes(networks, 1))
@@ -125,7 +128,7 @@ def flops_a_step(networks: Networks) -> float:
 
 
 def ceiling(device: torch.device, plain: tuple[int, int, int] = PLAIN) -> float:
-    """Multiplications and additions a second of a plain 3x3 convolution in float32."""
+    """Floating-point operations per second of a plain 3x3 convolution in float32."""
     n, channels, side = plain
     x = torch.randn(n, channels, side, side, device=device).to(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3, device=device).to(memory_format=torch.channels_last)
@@ -135,7 +138,7 @@ def ceiling(device: torch.device, plain: tuple[int, int, int] = PLAIN) -> float:
 
 
 def check(cpu: Networks, device: torch.device, most: int, plain: tuple[int, int, int] = PLAIN) -> Row:
-    """All of it: machine, precisions, batches, and the share of the ceiling that a step reaches in its best batch."""
+    """The full check: machine, precisions, batches, and a step's share of peak throughput at its best batch size."""
     told = None if device.type == "cpu" else torch.get_device_module(device).get_device_properties(device)
     by_precision = precisions(cpu, device)
     by_batch = batches(copy.deepcopy(cpu).to(device), most)

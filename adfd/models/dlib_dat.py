@@ -15,16 +15,16 @@ Shape = tuple[int, int, int, int]
 
 
 def dlib_integer(value: int) -> bytes:
-    """dlib's form of a non-negative integer: its length in bytes, then its bytes, lowest first."""
+    """dlib's encoding of a non-negative integer: its length in bytes, then its bytes, little-endian."""
     body = value.to_bytes(max(1, (value.bit_length() + 7) // 8), "little")
     return bytes([len(body)]) + body
 
 
 def read_tensors(path: Path, shapes: list[Shape]) -> list[Tensor]:
-    """The tensors of these shapes (samples, k, rows, columns), which must follow one another in the file in this order.
+    """Read the tensors of these shapes (samples, k, rows, columns), which the file must contain in this order.
 
-    A tensor is its format's version (2) and its shape as dlib integers, then float32 values. Raises AdfdError where the
-    file cannot be read or holds no such sequence.
+    A tensor is stored as the format's version (2) and its shape in dlib integers, then float32 values. Raises AdfdError
+    where the file cannot be read or has no such sequence.
     """
     try:
         data = path.read_bytes()

@@ -45,9 +45,9 @@ class FaceCrop(nn.Module):
 class DlibAge(nn.Module):
     """Age in years `[N]`: the expectation of a softmax over 81 ages, 0.25 to 80.
 
-    The network is so sure of itself that its softmax passes next to no gradient: it reads 61 with a probability of
-    0.999, and a refinement would stay there. So the gradient is that of the softmax at a higher temperature; at 4 it
-    was 100 times as large on such a face. The reading is untouched.
+    The softmax often saturates (one age at a probability of 0.999), where its gradient vanishes and a refinement would
+    stall. The backward pass therefore uses the softmax at a higher temperature: at 4 the gradient was 100 times as
+    large on such a face. The estimated age is unchanged.
     """
 
     ages: Tensor
@@ -71,9 +71,9 @@ class DlibAge(nn.Module):
 
 
 class DlibIdentity(nn.Module):
-    """Identity embedding `[N, 128]`, to be compared by distance: its vectors are not normalised.
+    """Identity embeddings `[N, 128]`, compared by Euclidean distance: they are not normalised.
 
-    dlib calls two faces one person below a distance of 0.6 (a similarity of 0.82).
+    dlib takes two faces for the same person below a distance of 0.6 (a similarity of 0.82).
     """
 
     same_person = 1 - 0.6**2 / 2
@@ -90,7 +90,7 @@ class DlibIdentity(nn.Module):
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
-        """1 - d^2 / 2 of two embeddings `[..., D]` at Euclidean distance d: 1 for the same, falling without bound."""
+        """1 - d^2 / 2 for embeddings `[..., D]` at Euclidean distance d: 1 for equal ones, without a lower bound."""
         return 1 - (a - b).square().sum(dim=-1) / 2
 
 
@@ -108,7 +108,7 @@ class DlibGender(nn.Module):
 
 
 class FacePerceptual(nn.Module):
-    """Perceptual distance in the face network's feature space; a stand-in for LPIPS that needs no download.
+    """Perceptual distance on features of the face network; replaces LPIPS where its weights are not downloaded.
 
     LPIPS's formula without its learned weights: features of each stage, unit-normalised over channels, squared
     difference, spatial mean, sum over stages. (Zhang et al., "The Unreasonable Effectiveness of Deep Features", 2018.)

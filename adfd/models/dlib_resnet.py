@@ -1,6 +1,6 @@
-"""dlib's residual networks in PyTorch, and their weights in dlib's and ONNX's files.
+"""dlib's residual networks in PyTorch, and readers of their weights from dlib and ONNX files.
 
-Every convolution and the per-channel affine layer behind it are one convolution here (folded when read).
+Each convolution and the per-channel affine layer after it are folded into one convolution when the file is read.
 (King, "High Quality Face Recognition with Deep Metric Learning", dlib, 2017; the age and gender networks: Cydral.)
 """
 
@@ -34,10 +34,11 @@ class Unit(nn.Module):
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 3x3 convolution, the same to the last bit at every call, gradient included.
+    """A 3x3 convolution that gives bit-identical results and gradients at every call.
 
-    oneDNN adds the gradient of a convolution with one output pixel in the order in which its threads arrive (torch
-    2.15, one picture), and a refinement makes years of that. One pixel is a matrix product.
+    oneDNN sums the gradient of a convolution with one output pixel in an order that depends on thread timing (torch
+    2.15, batch size 1), and a refinement amplifies the difference to years. One output pixel is therefore computed as a
+    matrix product.
     """
     padding, stride = conv.padding[0], conv.stride[0]
     assert isinstance(padding, int)
@@ -48,7 +49,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def pad(x: Tensor, c: int, h: int, w: int) -> Tensor:
-    """Zeros behind the last channel, row and column, up to the given size."""
+    """Zero-pad `[N, ...]` after the last channel, row and column to `[N, c, h, w]`."""
     return F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2], 0, c - x.shape[1])) if x.shape[1:] != (c, h, w) else x
 
 
@@ -129,8 +130,8 @@ def load_dat(net: DlibResNet, head: nn.Linear, path: Path) -> None:
 def load_onnx(path: Path, convolutions: list[nn.Conv2d], linears: list[nn.Linear]) -> None:
     """Fill convolutions and linear layers, in order, from an ONNX export of a dlib network.
 
-    The scalar products before linear layers (dlib's multiply layers) go into the weights. Raises ValueError where a
-    shape differs.
+    The scalar multiplications before linear layers (dlib's multiply layers) are folded into the weights. Raises
+    ValueError where a shape differs.
     """
     graph = onnx.load(path).graph
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}

@@ -1,7 +1,7 @@
-"""face-api's age and gender network: a third network for age, from outside every loss.
+"""face-api's age and gender network: an independent judge, used in no loss.
 
-A small Xception as package @vladmandic/face-api carries it, unrelated to dlib's networks and to faceres. A reading
-moves by 5 years with the crop, so that four are read. Nothing is optimised against it: forward passes no gradient on.
+A small Xception from package @vladmandic/face-api, unrelated to dlib's networks and to faceres. Its age estimate varies
+by 5 years with the crop, so that four crops are read. Nothing is optimised against it: forward computes no gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RGB_MEAN = (122.782, 117.001, 104.298)
 
 
 class FaceapiReading(NamedTuple):
-    """What face-api reads on N faces, in each of the four crops."""
+    """Readings of face-api on N faces, for each of the four crops."""
 
     age: Tensor
     """`[N, 4]`, in years, uncalibrated."""
@@ -34,7 +34,7 @@ class FaceapiReading(NamedTuple):
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3, pointwise, one bias."""
+    """Separable convolution: depthwise 3x3, then pointwise with bias."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Separable(nn.Module):
 
 
 class Reduction(nn.Module):
-    """Two separable convolutions and max pooling, beside a 1x1 convolution; half the size comes out."""
+    """Two separable convolutions and max pooling, plus a 1x1 convolution of the input; halves height and width."""
 
     def __init__(self, c_in: int, c_out: int, activate: bool = True) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Reduction(nn.Module):
 
 
 class Main(nn.Module):
-    """Three separable convolutions around which the input goes."""
+    """Three separable convolutions with a residual connection."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Main(nn.Module):
 
 
 class Faceapi(nn.Module):
-    """Age and gender of images `[N, 3, H, W]` in [-1, 1], FFHQ-aligned."""
+    """Age and gender of FFHQ-aligned images `[N, 3, H, W]` in [-1, 1]."""
 
     name = "face-api"
     mean: Tensor
@@ -119,7 +119,7 @@ PARTS = {
     "age_head": "fc/age",
     "gender_head": "fc/gender",
 }
-"""Our parts, and what stands before their weights in the file."""
+"""Our module names, and the prefixes of their weights in the file."""
 
 
 def load_faceapi() -> Faceapi:
@@ -132,7 +132,7 @@ def load_faceapi() -> Faceapi:
 
 
 def _theirs(name: str) -> str:
-    """The file's key of one of our parameters."""
+    """The file's key for one of our parameter names."""
     ours = next(part for part in PARTS if name.startswith(f"{part}."))
     path = name.removeprefix(f"{ours}.").split(".")
     separable = path[-2:-1] in (["depthwise"], ["pointwise"])

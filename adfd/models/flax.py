@@ -1,4 +1,4 @@
-"""Weights that Flax pickled: nested dictionaries of arrays, read without Flax and without trusting the pickle."""
+"""Read weights pickled by Flax (nested dictionaries of arrays) without Flax and without executing the pickle's code."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from adfd.basics.errors import AdfdError
 
 MAX_BYTES = 2**28
 MAX_ARRAYS, MAX_DEPTH = 10_000, 20
-"""Dictionaries that hold one another many times over would take for ever to walk."""
+"""Limits the traversal of dictionaries that contain each other many times over."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Arrays by their path, as in `AlexNet_0/Conv_0/kernel`, without a `params` around them.
+    """Arrays by path, such as `AlexNet_0/Conv_0/kernel`, without the outer `params`.
 
-    Raises AdfdError where the file is missing, no pickle, or one that asks for more than arrays.
+    Raises AdfdError where the file is missing, not a pickle, or contains anything but arrays.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Tensor]:
                 raise pickles.RefusedError(f"it holds more than {MAX_ARRAYS} arrays")
             arrays[name] = torch.from_numpy(array.values.astype(np.float32))
         return arrays
-    except Exception as error:  # whatever a damaged or hostile pickle makes of the machine that reads it
+    except Exception as error:  # a damaged or hostile pickle raises errors of any type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AdfdError(f"{path} is no file of arrays ({reason:.200}); nothing in it was executed") from error
 

@@ -1,4 +1,4 @@
-"""IR-SE50: the improved residual network with squeeze-and-excitation that ArcFace and the pSp encoder are made of.
+"""IR-SE50: the improved residual network with squeeze-and-excitation, the backbone of ArcFace and the pSp encoder.
 
 Module names are those of the published weight files. (Deng et al., "ArcFace", CVPR 2019; the PyTorch form is
 InsightFace_Pytorch's.)
@@ -16,7 +16,7 @@ Stages = tuple[tuple[int, int], ...]
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh channels by what they hold on average over the picture."""
+    """Squeeze-and-excitation: scale each channel by a factor computed from the channels' spatial means."""
 
     def __init__(self, width: int, reduction: int = 16) -> None:
         super().__init__()
@@ -51,12 +51,12 @@ class Unit(nn.Module):
 
 
 def stem(c_in: int, width: int) -> nn.Sequential:
-    """`input_layer` of the files: pictures with `c_in` channels to `width` feature maps of their size."""
+    """`input_layer` of the files: `[N, c_in, H, W]` to `[N, width, H, W]`."""
     return nn.Sequential(nn.Conv2d(c_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width))
 
 
 def body(stages: Stages = STAGES) -> nn.Sequential:
-    """`body` of the files: the units of all stages in a row."""
+    """`body` of the files: the units of all stages in sequence."""
     units: list[nn.Module] = []
     c_in = stages[0][0]
     for width, depth in stages:

@@ -1,4 +1,4 @@
-"""Names of a stack's judges, from its settings alone; results are labelled with them."""
+"""Names of a stack's judges, derived from its settings without loading it; results are labelled with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def judge_names(model: dict[str, Any]) -> dict[str, str]:
-    """Names of the judges of "age", "identity", "gender" and "diversity" of a `model` config.
+    """Names of the judges of "age", "identity", "gender" and "diversity" for a `model` config.
 
-    Judges of one name read one picture alike, whichever stack they come with.
+    Judges of the same name give the same readings, whichever stack they belong to.
     """
     diversity = model.get("perceptual", "face_features")
     stack = model["_target_"].rpartition("load_")[2]

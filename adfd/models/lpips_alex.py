@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with AlexNet, through the lpips package; its weights lie in the cache folder (`models/fetch.py`).
+"""LPIPS v0.1 with AlexNet, from the lpips package; its weights are in the cache folder (`models/fetch.py`).
 
 (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018.)
 """
@@ -15,20 +15,23 @@ from torch import Tensor, nn
 from adfd.models import checkpoints, flax, tensorflow
 
 SLICES = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}
-"""Convolutions of torchvision's `features`, and their names in the package's network."""
+"""Indices of the convolutions in torchvision's `features`, and their names in the lpips package's network."""
 
 
 class LpipsAlex(nn.Module):
-    """LPIPS in two steps, so that one picture's features serve many comparisons; equal to the package's own."""
+    """LPIPS in two steps, features and distance, so that a picture's features are computed once for many comparisons.
+
+    Gives the same distances as the lpips package.
+    """
 
     name = "lpips"
 
     def __init__(self) -> None:
-        import lpips  # and so torchvision: slow, and only needed here
+        import lpips  # imports torchvision, which is slow and only needed here
 
         super().__init__()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision in the old way
+            warnings.simplefilter("ignore", UserWarning)  # the package uses deprecated arguments of torchvision
             self.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
 
     def features(self, img: Tensor) -> list[Tensor]:
@@ -45,8 +48,8 @@ class LpipsAlex(nn.Module):
 
 
 def load_lpips() -> LpipsAlex:
-    """LPIPS as papers report it. Raises AdfdError where its weights are missing or damaged."""
-    from adfd.models import fetch  # which is a command too: not to be imported before it runs
+    """LPIPS with the fetched weights. Raises AdfdError where they are missing or damaged."""
+    from adfd.models import fetch  # also a command, `python -m adfd.models.fetch`: runpy warns if imported before
 
     path = fetch.ALEXNET.locate()
     arrays = flax.read(path)
@@ -60,7 +63,10 @@ def load_lpips() -> LpipsAlex:
 
 
 def read_alexnet(path: Path) -> LpipsAlex:
-    """LPIPS on the convolutions of a torchvision AlexNet's file; its classifier is left alone."""
+    """LPIPS with the convolutions of a torchvision AlexNet file, without its classifier.
+
+    Raises AdfdError where the file is missing, damaged or of another network.
+    """
     judge = LpipsAlex()
     state = checkpoints.entry(checkpoints.read(path), None, path)
     convolutions = {key: value for key, value in state.items() if not key.startswith("classifier.")}

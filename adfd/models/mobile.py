@@ -1,4 +1,4 @@
-"""`model=mobile`: MobileStyleGAN and dlib's judges, whose weights come inside pip packages."""
+"""`model=mobile`: MobileStyleGAN and dlib's judges; the weights are files in pip packages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.n
 def load_mobile(
     channels: Path | str | None = SHIPPED_CHANNELS, low_pass: bool = True, perceptual: str = "face_features"
 ) -> Networks:
-    """The embedded stack on the CPU, with channel statistics and age path from a channels file.
+    """Load the embedded stack on the CPU, with channel statistics and age path from a channels file.
 
-    `channels=None` loads the networks alone, as the analysis that makes such a file needs them; `low_pass=False` draws
-    every picture in full before it is pooled. `perceptual` is the loss's distance, "face_features" or "lpips". Raises
-    AdfdError where weights or the channels file are missing or wrong.
+    `channels=None` loads the networks without statistics, for the analysis that computes them. `low_pass=False`
+    synthesises every picture at full resolution before it is pooled. `perceptual` is the distance in the loss,
+    "face_features" or "lpips". Raises AdfdError where weights or the channels file are missing or wrong.
     """
     generator = load_mobilestylegan()
     identity = dlib_judges.load_identity()

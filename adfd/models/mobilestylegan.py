@@ -1,4 +1,4 @@
-"""MobileStyleGAN: a StyleGAN2 student made of depthwise-separable convolutions and Haar wavelets, quick on a CPU.
+"""MobileStyleGAN: a generator distilled from StyleGAN2, with separable convolutions and Haar wavelets, fast on a CPU.
 
 Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image Synthesis", 2021.
 """
@@ -23,8 +23,8 @@ N_W_AVG_SAMPLES = 4096
 class ModulatedConv(nn.Module):
     """3x3 convolution of features scaled by a style, with fixed noise, bias and leaky ReLU 0.2.
 
-    Separable (depthwise, then pointwise) unless `dense`. The kernels carry a fixed demodulation, so a style's magnitude
-    matters, unlike in StyleGAN2.
+    Separable (depthwise, then pointwise) unless `dense`. Demodulation is a constant folded into the kernels, so that a
+    style's magnitude has an effect, unlike in StyleGAN2.
     """
 
     def __init__(self, c_in: int, c_out: int, size: int, dense: bool = False) -> None:
@@ -94,14 +94,14 @@ class MobileStyleGAN(nn.Module):
 
     def mapping(self, z: Tensor) -> Tensor:
         """Gaussian latents `[N, 512]` to `w` `[N, 512]`, without truncation."""
-        with torch.autocast(z.device.type, enabled=False):  # codes are refined in small steps: full precision
+        with torch.autocast(z.device.type, enabled=False):  # codes change in small steps and need full precision
             w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
             for layer in self.mapping_layers:
                 w = F.leaky_relu(layer(w), 0.2) * math.sqrt(2)
             return w
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull `w` towards the mean face: psi 1 leaves it, 0 gives the mean."""
+        """Truncation: `w_avg + psi (w - w_avg)`, shape of `w`."""
         return self.w_avg.lerp(w, psi)
 
     def affine(self, w: Tensor) -> Tensor:
@@ -114,16 +114,16 @@ class MobileStyleGAN(nn.Module):
             return self.space.join([w[:, layer.w_row] @ weight + bias for layer, weight, bias in layers])
 
     def synthesis(self, s: Tensor) -> Tensor:
-        """StyleSpace codes `[N, C]` to images `[N, 3, H, W]`, in [-1, 1] but for a small overshoot."""
+        """StyleSpace codes `[N, C]` to images `[N, 3, H, W]` in [-1, 1], with a small overshoot."""
         x, style = self._features(s)
         return inverse_haar(self.to_img(modulate(x, style)))
 
     def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
-        """`pool(synthesis(s), size)`, up to rounding, without drawing the large picture.
+        """`pool(synthesis(s), size)`, `[N, 3, size, size]`, up to rounding, without the full-size picture.
 
-        The mean of each 2x2 pixels that an inverse Haar transform makes is half of its low-pass part, and the 1x1
-        convolution before it commutes with the mean: so the features are pooled, and only three of twelve channels
-        made. Pictures that are not a multiple of twice `size` are drawn in full.
+        The mean over each 2x2 pixels of an inverse Haar transform is half of its low-pass part, and the preceding 1x1
+        convolution commutes with the mean. The features are therefore pooled first, and only three of the twelve
+        channels computed. Pictures whose side is not a multiple of twice `size` are synthesised in full.
         """
         half = self.resolution // 2
         if half % size:
@@ -134,7 +134,7 @@ class MobileStyleGAN(nn.Module):
         return F.conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], bias[:3] / 2)
 
     def _features(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last block makes of codes `[N, C]`, `[N, c, H / 2, W / 2]`, and the scaled style of `to_img`."""
+        """For codes `[N, C]`: the last block's features `[N, c, H / 2, W / 2]`, and the scaled style of `to_img`."""
         first, *rest, to_img = self.space.split(s)
         x = self.first(self.constant.expand(len(s), -1, -1, -1), first)
         for i, block in enumerate(self.blocks):
@@ -155,8 +155,8 @@ def modulate(x: Tensor, style: Tensor) -> Tensor:
 def inverse_haar(x: Tensor) -> Tensor:
     """Inverse Haar transform `[N, c, h, w]` to `[N, c / 4, 2h, 2w]`.
 
-    The first quarter of the channels is the low-pass part; then come, for each of them, the vertical, horizontal and
-    diagonal details.
+    The first quarter of the channels is the low-pass part; it is followed by the vertical, horizontal and diagonal
+    details of each of its channels.
     """
     x = x.permute(0, 2, 3, 1)  # the interleaving below keeps channels last
     n, height, width, c = x.shape

@@ -38,7 +38,7 @@ class Generator(Protocol):
 
 
 class Perceptual(Protocol):
-    """Perceptual distance on feature maps; `name` says which, wherever its numbers are reported."""
+    """Perceptual distance on feature maps; reports label its values with `name`."""
 
     name: str
 
@@ -47,25 +47,26 @@ class Perceptual(Protocol):
 
 
 class Rendered(NamedTuple):
-    """Pictures and the ages that the judge reads on them."""
+    """Rendered pictures and their estimated ages."""
 
     img: Tensor
     """`[N, 3, 256, 256]`, pooled."""
     age: Tensor
     """`[N]`, in years: the mean over the views."""
     spread: Tensor
-    """`[N]`, in years: the standard deviation over the views; large where the judge is unsure."""
+    """`[N]`, in years: the standard deviation over the views; large where the age judge is uncertain."""
 
 
 class Networks(nn.Module):
-    """Frozen networks of one stack; methods, analysis and evaluation know no more of a stack than this.
+    """Frozen networks of one stack: the interface that methods, analysis and evaluation use.
 
-    Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` in years `[N]`, `embed(img)` `[N, D]` to be compared by
-    `id_similarity(a, b)`, `gender(img)` log-probabilities `[N, 2]`, `perceptual.features(img)` to be compared by
-    `perceptual.distance(a, b)`. `transform(sources, target_age)` gives `w_plus` `[N, L, 512]`. With `low_pass` pooled
-    pictures are made without the large one, where the generator can: the same to 1e-6, and quicker.
+    Judges take images `[N, 3, H, W]` in [-1, 1]: `age(img)` gives years `[N]`; `embed(img)` embeddings `[N, D]`,
+    compared by `id_similarity(a, b)`; `gender(img)` log-probabilities `[N, 2]` (female, male);
+    `perceptual.features(img)` features, compared by `perceptual.distance(a, b)`. `transform(sources, target_age)` gives
+    `w_plus` `[N, L, 512]`. With `low_pass`, pooled pictures are synthesised without the full-size one where the
+    generator supports it: equal to 1e-6 and faster.
 
-    `age` reads a picture once; what edits are steered by is `read_age`, its mean over the `views`.
+    `age` reads the picture itself; methods use `read_age`, the mean of `age` over the `views`.
     """
 
     generator: Generator
@@ -95,18 +96,18 @@ class Networks(nn.Module):
         self.views = ONE_VIEW
         self.low_pass = low_pass
         if channels is not None:
-            # Styles are linear in w, so the mean style is the mean latent's.
+            # Styles are affine in w, so that the mean style is the style of the mean latent.
             s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
             self.register_buffer("s_mean", s_mean.detach())
         self.register_buffer("conv_mask", self.space.conv_mask)
         self.requires_grad_(False).eval()
         for name, part in self.named_children():
-            if name != "transformer":  # its encoders run once a face: not worth a copy of the weights
+            if name != "transformer":  # its encoders run once per face: not worth a copy of the weights
                 part.to(memory_format=torch.channels_last)
 
     @property
     def name(self) -> str:
-        """The generator's name, which channel files carry."""
+        """The generator's name, which is stored in channels files."""
         return self.generator.name
 
     @property
@@ -115,7 +116,7 @@ class Networks(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device that the networks are on."""
         return self.conv_mask.device
 
     def mapping(self, z: Tensor) -> Tensor:
@@ -131,12 +132,12 @@ class Networks(nn.Module):
         return self.generator.synthesis(s)
 
     def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
-        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or smaller where the generator's are."""
+        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or at the generator's size if smaller."""
         directly = getattr(self.generator, "synthesis_pooled", None) if self.low_pass else None
         return directly(s, size) if directly else pool(self.synthesis(s), size)
 
     def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Similarity of identity embeddings `[..., D]`, 1 for the same."""
+        """Identity similarity `[...]` of embeddings `[..., D]`; 1 for equal ones."""
         return self.embed.similarity(a, b)  # type: ignore[operator]
 
     @torch.no_grad()
@@ -151,12 +152,12 @@ class Networks(nn.Module):
 
     @property
     def has_encoder(self) -> bool:
-        """True where the stack reads latents off pictures; elsewhere photos are inverted by optimisation."""
+        """True where the stack encodes photos into latents; otherwise photos are inverted by optimisation."""
         return hasattr(self.transformer, "encode")
 
     @torch.no_grad()
     def encode(self, source: Tensor, target_age: Tensor | float) -> Tensor:
-        """`w_plus` `[N, L, 512]` of pictures `[N, 3, 256, 256]` at target ages in years, `[N]` or one for all.
+        """Encode pictures `[N, 3, 256, 256]` at target ages in years (`[N]` or one number) into `w_plus` `[N, L, 512]`.
 
         Raises AdfdError where the stack has no encoder.
         """
@@ -166,25 +167,26 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
-        """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, a few at a time."""
+        """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, `batch_size` at a time."""
         return torch.cat(in_parts(self.synthesis_pooled, s, batch_size))
 
-    def asked(self, views: Views) -> Networks:
-        """The same networks with an age judge that reads these views."""
+    def with_views(self, views: Views) -> Networks:
+        """The same networks, whose `read_age` averages over these views."""
         asked = copy.copy(self)
         asked.views = views
         return asked
 
     @torch.no_grad()
     def read_age(self, img: Tensor) -> tuple[Tensor, Tensor]:
-        """Ages of images, in years: mean and standard deviation over the views, `[N]` each."""
+        """Estimated ages of images `[N, 3, H, W]`, in years: mean and standard deviation over the views, `[N]` each."""
         return self.views.read(self.age, img)
 
     @torch.no_grad()
     def render_read(self, s: Tensor, batch_size: int, age_image: str) -> Rendered:
-        """Codes `[N, C]` as pooled images, with the ages read on their pictures.
+        """Render codes `[N, C]` as pooled images and estimate their ages.
 
-        `age_image` is "pooled", or "full": the picture at the generator's resolution, as published.
+        `age_image` is the picture given to the age judge: "pooled", or "full", at the generator's resolution, as
+        published.
         """
 
         def read(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,10 +196,10 @@ class Networks(nn.Module):
         return Rendered(*map(torch.cat, zip(*in_parts(read, s, batch_size), strict=True)))
 
     def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
-        """The images and ages alone, of `render_read`."""
+        """Images `[N, 3, 256, 256]` and ages `[N]` of `render_read`, without the spread."""
         return self.render_read(s, batch_size, age_image)[:2]
 
     @torch.no_grad()
     def read(self, names: Sequence[str], img: Tensor, w_plus: Tensor) -> Sources:
-        """Sources from pooled crops and their latents, read by the judges."""
+        """Sources from pooled crops `[N, 3, 256, 256]` and their latents `[N, L, 512]`, with the judges' readings."""
         return Sources(tuple(names), img, w_plus, row_by_row(self.age, img), row_by_row(self.embed, img))

@@ -1,4 +1,4 @@
-"""A stack's networks as ONNX files, and what onnxruntime then computes beside torch."""
+"""Export a stack's networks as ONNX files, and compare onnxruntime's results with torch's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from adfd.basics.errors import AdfdError
 from adfd.models.networks import Networks
 
-OPSET = 18  # the first that resizes with antialiasing, as the judges do
+OPSET = 18  # the first with antialiased resizing, which the judges use
 
 
 class Part(nn.Module):
-    """One function of a stack as a module."""
+    """A module whose forward is one function of a stack."""
 
     def __init__(self, owner: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ class Part(nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """A file and how it compares, on a batch of another size than it was traced with.
+    """An ONNX file and its comparison with torch, on a batch size other than the traced one.
 
-    Errors are the largest absolute ones to the same part in double precision, which neither has: torch's own rounding
-    may be the larger one.
+    Errors are the largest absolute differences from the same part in double precision, since torch's own rounding error
+    can be the larger one.
     """
 
     name: str
@@ -45,22 +45,23 @@ class Exported:
     onnx_error: float
     torch_error: float
     scale: float
-    """Largest absolute value of the answer."""
+    """Largest absolute value of the output."""
     torch_seconds: float
     onnx_seconds: float
 
     @property
     def relative(self) -> float:
-        """The file's error over the scale, where that is above 1: ages are tens of years."""
+        """The file's error divided by the scale, which counts as at least 1; ages have scales of tens of years."""
         return self.onnx_error / max(self.scale, 1.0)
 
 
 @torch.no_grad()
 def parts(networks: Networks, seed: int) -> dict[str, tuple[Part, Tensor]]:
-    """Every part with an input of three rows, as random faces give them.
+    """The parts by name, each with an example input of three rows computed from random faces.
 
-    `mapping` z to w, `affine` w to s, `synthesis` s to the picture; the judges read pictures of 256 px (a smaller
-    generator's own size): `age` in years, `identity` as a vector, `gender` as log-probabilities (female, male).
+    `mapping` z to w, `affine` w to s, `synthesis` s to the picture. The judges take pictures of 256 px, or the
+    generator's resolution if smaller: `age` in years, `identity` as a vector, `gender` as log-probabilities (female,
+    male).
     """
     generator = networks.generator
     z = torch.randn(3, generator.w_dim, generator=torch.Generator().manual_seed(seed)).to(networks.device)
@@ -79,9 +80,9 @@ def parts(networks: Networks, seed: int) -> dict[str, tuple[Part, Tensor]]:
 
 
 def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> list[Exported]:
-    """Write every part to `folder` and compare it with torch on two rows, each on as many threads as torch has.
+    """Write every part to `folder` and compare it with torch on two rows, both with torch's number of threads.
 
-    Raises AdfdError where the packages for it are missing or a part's relative error is above `tolerance`.
+    Raises AdfdError where packages are missing or a part's relative error is above `tolerance`.
     """
     try:
         import onnxruntime
@@ -108,7 +109,7 @@ def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> lis
 
 @torch.no_grad()
 def compare(name: str, path: Path, part: Part, x: Tensor, session: Any) -> Exported:
-    """Answers and times of a part and of its file, open in `session`, on rows `x`."""
+    """Compare a part with its file, open in `session`, on the rows `x`: errors and run times."""
     exact = copy.deepcopy(part).double()(x.double()).cpu().numpy()
     by_torch, torch_seconds = timed(lambda: part(x))
     given = x.cpu().numpy()
@@ -125,7 +126,7 @@ def compare(name: str, path: Path, part: Part, x: Tensor, session: Any) -> Expor
 
 
 def write(part: Part, x: Tensor, path: Path) -> None:
-    """One part as one file, for any number of rows."""
+    """Export one part to one file that accepts any number of rows."""
     for name in ("onnxscript", "torch.onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
@@ -145,7 +146,7 @@ def write(part: Part, x: Tensor, path: Path) -> None:
 
 
 def timed(function: Callable) -> tuple:
-    """A function's answer, and the shortest of three times in seconds once it was called before."""
+    """A function's result, and the shortest of three run times in seconds after a warm-up call."""
     answer = function()
     seconds = []
     for _ in range(3):

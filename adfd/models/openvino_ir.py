@@ -1,6 +1,6 @@
-"""Reader for OpenVINO IR (a topology in .xml, constants in .bin), and the names MobileStyleGAN gives to its constants.
+"""Read MobileStyleGAN's weights from OpenVINO IR: the topology in .xml, the constants in .bin.
 
-Constants are matched to operations along the graph's edges, since many of them have lost their names.
+Constants are found by following the graph's edges from operations, since many constants have no meaningful names.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 from adfd.basics.errors import AdfdError
 
 MAX_BYTES = 2**24
-"""Of a topology: a hundred times MobileStyleGAN's."""
+"""Largest size of a topology file: a hundred times that of MobileStyleGAN's."""
 MAX_READINGS = 4
-"""How often the constants may be read over, in all, before memory is what they ask for."""
+"""Constants may overlap in the .bin file; together they may be at most this many times its size."""
 
 
 class IntermediateRepresentation:
-    """The operations of an IR graph in file order, each with the constants that feed it."""
+    """The operations of an IR graph in file order, and the constants that are their inputs."""
 
     def __init__(self, xml: Path, bin: Path) -> None:
         root = _parse(xml)
@@ -58,7 +58,7 @@ class IntermediateRepresentation:
         return self._read(found[0])
 
     def named(self, name: str) -> Tensor:
-        """A constant by its name. Raises AdfdError where there is none."""
+        """The constant of this name. Raises AdfdError where there is none."""
         for id, layer in self._layers.items():
             if layer.get("name") == name and layer.get("type") == "Const":
                 return self._read(id)
@@ -88,7 +88,7 @@ class IntermediateRepresentation:
 
 
 def _parse(xml: Path) -> ElementTree.Element:
-    """The topology. Raises ValueError for a large one, or one that declares entities, which could grow without end."""
+    """Parse the topology. Raises ValueError where it is too large or declares entities, which may expand endlessly."""
     if xml.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
     text, look = xml.read_bytes(), expat.ParserCreate()
@@ -102,7 +102,7 @@ def _parse(xml: Path) -> ElementTree.Element:
 
 
 def _in_a_line(read: Callable[[Path, Path], dict[str, Tensor]]) -> Callable[[Path, Path], dict[str, Tensor]]:
-    """A reader that raises AdfdError alone, whatever a damaged graph leads to."""
+    """Decorator of a reader: any error that a damaged graph causes is raised as AdfdError in one line."""
 
     @wraps(read)
     def reading(xml: Path, bin: Path) -> dict[str, Tensor]:

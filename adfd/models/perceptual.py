@@ -1,4 +1,4 @@
-"""Which perceptual distance a stack's loss and its own measure of diversity use."""
+"""Choice of the perceptual distance that a stack's loss and its `diversity` use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PERCEPTUALS = ("lpips", "face_features")
 
 
 def check_perceptual(perceptual: str) -> None:
-    """Raise AdfdError where there is no such distance."""
+    """Raise AdfdError where `perceptual` names no known distance."""
     if perceptual not in PERCEPTUALS:
         raise AdfdError(f"model.perceptual must be one of {', '.join(PERCEPTUALS)}, got {perceptual}")
 
@@ -20,10 +20,10 @@ def check_perceptual(perceptual: str) -> None:
 def load_perceptual(
     perceptual: str, identity: dlib_judges.DlibIdentity | None = None, alexnet: Path | str | None = None
 ) -> Perceptual:
-    """LPIPS, or the distance of a face network's features: of `identity`, or of dlib's where there is none yet.
+    """Load the perceptual distance "lpips" or "face_features".
 
-    LPIPS stands on the fetched weights, or on those of a torchvision file `alexnet`. Raises AdfdError where they are
-    missing.
+    "face_features" uses the face network `identity`, or loads dlib's where it is None. "lpips" uses the fetched AlexNet
+    weights, or those of the torchvision file `alexnet`. Raises AdfdError where weights are missing.
     """
     check_perceptual(perceptual)
     if perceptual == "face_features":

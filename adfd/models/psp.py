@@ -1,4 +1,4 @@
-"""The pSp encoder, and SAM's age transformer made of two: pictures to `w_plus`.
+"""The pSp encoder, which maps pictures to `w_plus`, and SAM's age transformer, which consists of two such encoders.
 
 Module names are those of the published weight files. (Richardson et al., "Encoding in Style", CVPR 2021; Alaluf,
 Patashnik, Cohen-Or, "Only a Matter of Style: Age Transformation Using a Style-Based Regression Model", SIGGRAPH 2021.)
@@ -20,14 +20,14 @@ from adfd.models.sources import Sources
 
 ENCODER_SIZE = 256
 MAX_AGE = 100
-"""Years that the age plane's 1 stands for."""
+"""The age in years that the value 1 in the age plane stands for."""
 STARTS = ("encoded", "average", "neither")
 COARSE, MEDIUM = 3, 7
-"""Rows of `w_plus` before COARSE are read off the 16 px features, those before MEDIUM off the 32 px ones."""
+"""Rows of `w_plus` before COARSE come from the 16 px features, those before MEDIUM from 32 px, the rest from 64 px."""
 
 
 class Head(nn.Module):
-    """One row of `w_plus`: feature maps of `size` pixels, halved down to one, then an equalised linear layer."""
+    """Computes one row of `w_plus` from feature maps of `size` px: convolutions down to 1 px, then a linear layer."""
 
     def __init__(self, width: int, size: int, w_dim: int) -> None:
         super().__init__()
@@ -79,10 +79,10 @@ def _upsample(maps: Tensor, like: Tensor) -> Tensor:
 
 
 class SamTransformer(nn.Module):
-    """SAM: the latent of a picture by one encoder, and its change towards an age by another that sees the age too.
+    """SAM: one encoder computes the picture's latent, a second one, whose input includes the target age, an offset.
 
-    `start` is what the age-aware encoder's offset is added to: "encoded", the latent of the picture (as SAM was
-    trained), "average", the mean latent, or "neither", where the offset is the latent itself.
+    `start` is the latent to which the second encoder's offset is added: "encoded", the picture's latent (as SAM was
+    trained); "average", the mean latent; or "neither", where the offset itself is the result.
     """
 
     latent_avg: Tensor
@@ -103,9 +103,9 @@ class SamTransformer(nn.Module):
         self.register_buffer("latent_avg", torch.zeros(n_rows, w_dim))
 
     def encode(self, img: Tensor, target_age: Tensor | float) -> Tensor:
-        """Pictures `[N, 3, H, H]` in [-1, 1] at target ages in years (`[N]`, or one for all) to `w_plus` `[N, L, 512]`.
+        """Encode pictures `[N, 3, H, H]` in [-1, 1] at target ages in years (`[N]` or one number).
 
-        Pictures larger than 256 px are pooled to it.
+        Returns `w_plus` `[N, L, 512]`. Pictures larger than 256 px are pooled to 256 px.
         """
         with torch.autocast(img.device.type, enabled=False):
             img = pool(img.float(), ENCODER_SIZE)

@@ -1,7 +1,7 @@
-"""`model=sam`: the paper's stack. StyleGAN2, SAM's encoders, DEX and ArcFace from files that the user downloads, LPIPS
-from what `python -m adfd.models.fetch` keeps.
+"""`model=sam`: the paper's stack.
 
-The renames between the files' keys and ours are all here: `_` for the dash of DEX's file.
+StyleGAN2, SAM's encoders, DEX and ArcFace come from files that the user downloads, LPIPS from the cache folder that
+`python -m adfd.models.fetch` fills. All renames of the files' keys are in this file: DEX's dash becomes `_`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ STYLEGAN2 = Checkpoint(
 JUDGES = ("dlib", "sam")
 STARTS = ("checkpoint", "encoded", "average")
 START_OPTIONS = {"start_from_latent_avg": "average", "start_from_encoded_w_plus": "encoded"}
-"""Options in SAM's file that say what its encoder's offset is added to; the first that is true counts."""
+"""Options in SAM's file that determine the latent to which the encoder's offset is added; the first true one counts."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the networks; the defaults are those of the published files."""
+    """Sizes of the networks; the defaults match the published files."""
 
     resolution: int = 1024
     channels: dict[int, int] = field(default_factory=lambda: STYLEGAN2_CHANNELS)
@@ -83,13 +83,13 @@ def load_sam(
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
-    """The paper's stack from its files, which are read strictly and mapped into memory.
+    """Load the paper's stack from its files, strictly and memory-mapped.
 
-    `perceptual` is "lpips", or "face_features": dlib's distance, reported under that name. `alexnet` is a torchvision
-    file of AlexNet for LPIPS to stand on in place of the fetched one. `start` is what SAM's offset is added to:
-    "checkpoint", as the options in SAM's file say, or "encoded" or "average" (`SamTransformer`). `channels` is a file
-    made by `adfd.analyze`; without one all but diversify works. Raises AdfdError naming all missing files at once, or
-    the file that is wrong and why.
+    `perceptual` is "lpips", or "face_features", dlib's distance, reported under its own name. `alexnet` is a
+    torchvision AlexNet file that replaces the fetched weights of LPIPS. `start` is the latent to which SAM's offset is
+    added: "checkpoint" follows the options in SAM's file; "encoded" and "average" as in `SamTransformer`. `channels` is
+    a channels file written by `adfd.analyze`; without one every method except diversify works. Raises AdfdError naming
+    all missing files at once, or the file that is wrong and why.
     """
     if start not in STARTS:
         raise AdfdError(f"model.start must be one of {', '.join(STARTS)}, got {start}")
@@ -123,10 +123,11 @@ def load_stylegan2(
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
-    """A StyleGAN2 of its own, without SAM's encoders: the age path comes from `channels`, and photos are inverted.
+    """Load a StyleGAN2 without SAM's encoders: the age path comes from `channels`, and photos are inverted.
 
-    `judges` of age and identity are "dlib" (inside pip packages) or "sam" (DEX and ArcFace, whose files are needed
-    then). The rest is as in `load_sam`; without `channels` the networks can only be analysed.
+    `judges` selects the judges of age and identity: "dlib" (weights in pip packages) or "sam" (DEX and ArcFace, which
+    need their files). The other arguments are those of `load_sam`; without `channels` the stack can only be analysed.
+    Raises AdfdError where a file is missing or wrong.
     """
     if judges not in JUDGES:
         raise AdfdError(f"model.judges must be one of {', '.join(JUDGES)}, got {judges}")
@@ -157,7 +158,7 @@ def load_stylegan2(
 def read_sam(
     path: Path, architecture: Architecture = FFHQ, start: str = "checkpoint"
 ) -> tuple[StyleGAN2, SamTransformer]:
-    """Generator and age transformer. Raises AdfdError where the file is of another form."""
+    """Read generator and age transformer from SAM's file. Raises AdfdError where the file has another structure."""
     content = checkpoints.read(path)
     state = checkpoints.entry(content, "state_dict", path)
     latent_avg = checkpoints.entry(content, "latent_avg", path, Tensor)
@@ -173,7 +174,7 @@ def read_sam(
 
 
 def optioned_start(content: Mapping[str, Any], path: Path) -> str:
-    """What the options in SAM's file say that the offset is added to; a file that says nothing: as SAM was trained."""
+    """`start` by the options in SAM's file; "encoded", as SAM was trained, where they do not determine it."""
     options = content.get("opts")
     if not isinstance(options, Mapping) or not START_OPTIONS.keys() & options.keys():
         log.info("%s does not say what SAM's offset is added to: the encoded picture is taken (model.start)", path)
@@ -182,7 +183,7 @@ def optioned_start(content: Mapping[str, Any], path: Path) -> str:
 
 
 def read_stylegan2(path: Path, architecture: Architecture = FFHQ) -> StyleGAN2:
-    """The generator of a plain StyleGAN2 file. Raises AdfdError where the file is of another form."""
+    """Read the generator of a plain StyleGAN2 file. Raises AdfdError where the file has another structure."""
     content = checkpoints.read(path)
     state = checkpoints.entry(content, "g_ema", path)
     latent_avg = checkpoints.entry(content, "latent_avg", path, Tensor)
@@ -200,7 +201,7 @@ def make_generator(architecture: Architecture) -> StyleGAN2:
 
 
 def fill_generator(generator: StyleGAN2, state: dict[str, Any], w_avg: Tensor, path: Path, prefix: str = "") -> None:
-    """Fill a generator from a file's entries, whose `prefix` is off, and set its mean latent `[512]`."""
+    """Load a file's entries, whose `prefix` was removed, into a generator, and set its mean latent `w_avg` `[512]`."""
     checkpoints.fill(generator, fold(state), path, prefix)
     generator.w_avg = w_avg.float().clone()
 

@@ -1,4 +1,4 @@
-"""The people to edit, as one batch of tensors."""
+"""The people to edit as one batch of tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """N aligned faces with what the networks read on them."""
+    """N aligned faces with their latents and the judges' readings."""
 
     names: tuple[str, ...]
     img: Tensor
@@ -21,7 +21,7 @@ class Sources:
     age: Tensor
     """`[N]`, the estimated age of `img`, in years."""
     embedding: Tensor
-    """`[N, D]`, the identity of `img`."""
+    """`[N, D]`, the identity embedding of `img`."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -31,7 +31,7 @@ class Sources:
 
     @classmethod
     def join(cls, parts: Sequence[Sources]) -> Sources:
-        """Several batches as one."""
+        """Concatenate batches."""
         img, w_plus, age, embedding = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("img", "w_plus", "age", "embedding")
         )

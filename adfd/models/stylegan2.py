@@ -1,7 +1,7 @@
-"""StyleGAN2 in plain PyTorch operations, over a flat StyleSpace code.
+"""StyleGAN2 in plain PyTorch operations, with a flat StyleSpace code as its input.
 
-Module names are those of the PyTorch port of StyleGAN2 whose files SAM and most editing work use. (Karras et al.,
-"Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.)
+Module names are those of the PyTorch port of StyleGAN2 whose weight files SAM and most editing methods use. (Karras et
+al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adfd.basics.errors import AdfdError
 from adfd.stylespace import layout
 
 GAIN = math.sqrt(2)
-"""Of the leaky ReLU; positive, so it may be applied before it, and is folded into what is added there."""
+"""Gain of the leaky ReLU. A positive factor commutes with it, so that it is folded into the preceding parameters."""
 MAPPING_LR = 0.01
 NOISES = ("stored", "random", "none")
 
@@ -33,7 +33,7 @@ class MappingLayer(nn.Linear):
 
 
 class Kernel(nn.Module):
-    """A smoothing kernel `[4, 4]`, for features between pixels."""
+    """The low-pass filter `[4, 4]` of StyleGAN2's resampling."""
 
     kernel: Tensor
 
@@ -43,29 +43,29 @@ class Kernel(nn.Module):
         self.register_buffer("kernel", torch.outer(tap, tap) / tap.sum() ** 2 * 4)
 
     def repeat(self, x: Tensor) -> Tensor:
-        """One copy for each channel of `x`, `[c, 1, 4, 4]`."""
+        """The kernel repeated for each channel of `x`: `[c, 1, 4, 4]`."""
         return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 
 class Upsample(Kernel):
-    """Twice the size."""
+    """Upsample by 2: `[N, c, h, w]` to `[N, c, 2h, 2w]`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.repeat(x), stride=2, padding=1, groups=x.shape[1])
 
 
 class Blur(Kernel):
-    """Smoothing behind a transposed convolution, one pixel less a side."""
+    """Low-pass filter after a transposed convolution; reduces height and width by one."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.repeat(x), padding=1, groups=x.shape[1])
 
 
 class ModulatedConv(nn.Module):
-    """Convolution whose input channels are scaled by a style, and its outputs, where it demodulates, to unit variance.
+    """Convolution whose input channels are scaled by a style; with `demodulate`, outputs are scaled to unit variance.
 
-    This scales features instead of weights, which is the same: `conv(x, w * s) = conv(x * s, w)`. So all samples of a
-    batch share the weights, and neither a grouped convolution nor a gradient of the weights is needed.
+    Scales features instead of weights, which is equivalent: `conv(x, w * s) = conv(x * s, w)`. All samples of a batch
+    thus share the weights, and neither a grouped convolution nor a gradient of the weights is needed.
     """
 
     def __init__(self, c_in: int, c_out: int, size: int, w_dim: int, up: bool = False, demodulate: bool = True) -> None:
@@ -90,7 +90,7 @@ class ModulatedConv(nn.Module):
 
 
 class Noise(nn.Module):
-    """Strength of the noise of one layer."""
+    """Noise strength of one layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Noise(nn.Module):
 
 
 class Bias(nn.Module):
-    """Bias of one layer, before its leaky ReLU."""
+    """Bias of one layer, added before its leaky ReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class StyledConv(nn.Module):
 
 
 class ToRgb(nn.Module):
-    """Features to colours, on top of the picture of half the size; in full precision also under autocast."""
+    """Convert features to RGB and add the upsampled picture of half the size; in float32 even under autocast."""
 
     def __init__(self, c_in: int, w_dim: int, up: bool = True) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class ToRgb(nn.Module):
 class StyleGAN2(nn.Module):
     """Generator with `mapping(z) -> w`, `affine(w or w_plus) -> s`, `synthesis(s) -> img`.
 
-    `channels` gives the feature channels at each resolution (default: config F). Its parameters are those of the files
-    with the constants of equalised learning rates folded in: `fold` makes them of a file's.
+    `channels` gives the feature channels at each resolution (default: config F). Parameters are a file's after `fold`,
+    which multiplies in the constants of the equalised learning rate.
     """
 
     w_avg: Tensor
@@ -181,21 +181,21 @@ class StyleGAN2(nn.Module):
             return self.style(z)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull `w` towards the mean face: psi 1 leaves it, 0 gives the mean."""
+        """Truncation: `w_avg + psi (w - w_avg)`, shape of `w`."""
         return self.w_avg.lerp(w, psi)
 
     def affine(self, w: Tensor) -> Tensor:
         """`w` `[N, 512]` or `w_plus` `[N, L, 512]` to a StyleSpace code `s` `[N, C]`."""
         w_plus = w if w.ndim == 3 else w[:, None].expand(-1, self.space.n_w_rows, -1)
         layers = zip(self.space.layers, self._modulations(), strict=True)
-        with torch.autocast(w.device.type, enabled=False):  # codes are refined in small steps: full precision
+        with torch.autocast(w.device.type, enabled=False):  # codes change in small steps and need full precision
             return self.space.join([modulation(w_plus[:, layer.w_row]) for layer, modulation in layers])
 
     def synthesis(self, s: Tensor, noise: str = "stored", rng: torch.Generator | None = None) -> Tensor:
-        """StyleSpace codes `[N, C]` to images `[N, 3, H, H]`, in [-1, 1] but for an overshoot.
+        """StyleSpace codes `[N, C]` to images `[N, 3, H, H]` in [-1, 1], with some overshoot.
 
-        `noise` is "stored" (the file's, the same for all), "random" (drawn from `rng`, each sample's own) or "none".
-        Raises AdfdError for another.
+        `noise` is "stored" (from the file, the same for all samples), "random" (drawn from `rng` for each sample) or
+        "none". Raises AdfdError for any other value.
         """
         if noise not in NOISES:
             raise AdfdError(f"noise must be one of {', '.join(NOISES)}, got {noise}")
@@ -228,10 +228,10 @@ class StyleGAN2(nn.Module):
 
 
 def fold(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a file with the constants of equalised learning rates, and GAIN, multiplied in; new tensors.
+    """A file's parameters as new tensors, multiplied by the constants of the equalised learning rate and by GAIN.
 
-    Mapping layers are trained at a hundredth of the learning rate. The port's convolutions have an axis for the sample,
-    `[1, c_out, c_in, k, k]`, which goes. What is no tensor is left out.
+    Mapping layers have a learning rate multiplier of 0.01. The leading axis of the port's convolutions, `[1, c_out,
+    c_in, k, k]`, is removed. Entries that are not tensors are dropped.
     """
 
     def constant(key: str, value: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Networks from TensorFlow.js: its files of weights, its SAME padding, and its cut of a box out of a picture."""
+"""Parts of TensorFlow.js networks in PyTorch: weight files, SAME padding, and cropAndResize."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.pooling import pool
 
 Box = tuple[float, float, float, float]
-"""Top, left, bottom, right, as shares of the picture."""
+"""Top, left, bottom, right, as fractions of the picture."""
 
 
 def read_weights(entries: Sequence[dict[str, Any]], data: bytes) -> dict[str, Tensor]:
-    """Arrays by name, as float32, from a manifest's entries and the file that holds them in the manifest's order.
+    """Arrays by name, as float32, from a manifest's entries and `data`, which contains them in the manifest's order.
 
-    Raises AdfdError where the file's length is not what the manifest says, or that is no manifest.
+    Raises AdfdError where the entries are not a manifest's, or the length of `data` differs from the manifest's.
     """
     weights: dict[str, Tensor] = {}
     start = 0
@@ -36,7 +36,7 @@ def read_weights(entries: Sequence[dict[str, Any]], data: bytes) -> dict[str, Te
 
 
 def _read_weight(entry: dict[str, Any], data: bytes, start: int, weights: dict[str, Tensor]) -> int:
-    """Take one array in, which begins at a byte of the data; where the next one does."""
+    """Add to `weights` the array that begins at byte `start` of the data; returns the start of the next array."""
     quantised = entry.get("quantization", {})
     kind, shape = np.dtype(quantised.get("dtype", entry["dtype"])), [int(n) for n in entry["shape"]]
     count = math.prod(shape)
@@ -53,17 +53,20 @@ def _read_weight(entry: dict[str, Any], data: bytes, start: int, weights: dict[s
 
 
 def kernel(array: Tensor) -> Tensor:
-    """A kernel `[h, w, c_in, c_out]` as PyTorch has it, `[c_out, c_in, h, w]`."""
+    """Convert a kernel `[h, w, c_in, c_out]` to PyTorch's layout `[c_out, c_in, h, w]`."""
     return array.permute(3, 2, 0, 1).contiguous()
 
 
 def depthwise_kernel(array: Tensor) -> Tensor:
-    """A depthwise kernel `[h, w, c, 1]` as PyTorch has it, `[c, 1, h, w]`."""
+    """Convert a depthwise kernel `[h, w, c, 1]` to PyTorch's layout `[c, 1, h, w]`."""
     return array.permute(2, 3, 0, 1).contiguous()
 
 
 def same(x: Tensor, size: int, stride: int, value: float = 0.0) -> Tensor:
-    """Pad `[N, C, H, W]` for a kernel of `size` so that ceil(H / stride) rows come out; the odd one behind."""
+    """SAME padding of `[N, C, H, W]` with `value`, for a kernel of `size`: the output has ceil(H / stride) rows.
+
+    Of an odd number of padding rows or columns, the extra one goes to the bottom or right.
+    """
     edges: list[int] = []
     for length in (x.shape[3], x.shape[2]):
         total = max((-(-length // stride) - 1) * stride + size - length, 0)
@@ -72,9 +75,10 @@ def same(x: Tensor, size: int, stride: int, value: float = 0.0) -> Tensor:
 
 
 def cut(img: Tensor, box: Box, size: int) -> Tensor:
-    """A box out of images `[N, 3, H, W]` in [-1, 1], resized bilinearly with its corners aligned, in 0..255.
+    """Crop a box from images `[N, 3, H, W]` in [-1, 1]: `[N, 3, size, size]` in 0..255.
 
-    The picture is pooled to 256 px first, so that every resolution is read alike. (TensorFlow's cropAndResize.)
+    Bilinear with aligned corners, as TensorFlow's cropAndResize. The picture is pooled to 256 px first, so that
+    readings do not depend on its resolution.
     """
     img = (pool(img.float(), 256).clamp(-1, 1) + 1) * 127.5
     top, left, bottom, right = (2 * edge - 1 for edge in box)

@@ -1,4 +1,4 @@
-"""`model=tiny`: the embedded stack's architectures, very small and with random weights, for tests in seconds."""
+"""`model=tiny`: the embedded stack's architectures at small size with random weights, for fast tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def load_tiny(
     low_pass: bool = True,
     perceptual: str = "face_features",
 ) -> Networks:
-    """A 32 px generator with random judges on the CPU; the same weights for the same seed."""
+    """Load a 32 px generator and judges with random weights on the CPU; the same weights for the same seed.
+
+    The other arguments are those of `load_mobile`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = MobileStyleGAN(f"tiny-{seed}", channels=(16, 16, 16), w_dim=32, n_mapping_layers=2)
@@ -58,7 +61,7 @@ def _randomise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _calibrate(generator: MobileStyleGAN, age: DlibAge, identity: DlibIdentity) -> None:
-    """Give random networks the spread of real ones: colours in [-1, 1], ages over the range, distances around 0.8."""
+    """Rescale random networks to realistic outputs: colours in [-1, 1], ages over the range, distances around 0.8."""
     generator.affine_weight.mul_(0.5)
     s = generator.affine(generator.mapping(torch.randn(256, generator.w_dim)))
     generator.to_img.weight.div_(generator.synthesis(s).std() / 0.4)

@@ -1,4 +1,4 @@
-"""VGG-16's convolutions with ImageNet's weights, which lie in the cache folder (`models/fetch.py`): features for KID.
+"""VGG-16's convolutions with ImageNet weights from the cache folder (`models/fetch.py`): the features of KID.
 
 (Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015.)
 """
@@ -15,15 +15,15 @@ from adfd.basics.pooling import pool
 from adfd.models import checkpoints, flax, tensorflow
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of the 3x3 convolutions of each stage; stages are parted by a maximum over 2x2."""
+"""Channels of the 3x3 convolutions of each stage; 2x2 max pooling separates the stages."""
 SIZE = 128
-"""Pixels to which pictures are pooled: a face of 256 px costs four times as much."""
+"""Side in px to which pictures are pooled; 256 px would cost four times as much."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's colours in 0..1, by which the network was trained."""
+"""Mean and standard deviation of ImageNet's colours in 0..1, with which the network's input is normalised."""
 
 
 class VggFeatures(nn.Module):
-    """Mean over the picture of the last stage's features, `[N, 512]`, of images `[N, 3, H, W]` in [-1, 1]."""
+    """Spatial mean `[N, 512]` of the last stage's features, for images `[N, 3, H, W]` in [-1, 1]."""
 
     name = "VGG-16"
     n_features = WIDTHS[-1][-1]
@@ -34,7 +34,7 @@ class VggFeatures(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
 
     def stages(self, img: Tensor) -> list[Tensor]:
-        """Features after each stage, `[N, C, H, W]`, of pictures of any size."""
+        """Features after each stage, `[N, C, h, w]`, for images of any size."""
         mean, std = (img.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         x, made, convolutions = ((img + 1) / 2 - mean) / std, list[Tensor](), iter(self.convolutions)
         for stage in WIDTHS:
@@ -50,8 +50,8 @@ class VggFeatures(nn.Module):
 
 
 def load_vgg16() -> VggFeatures:
-    """The network from the cache folder. Raises AdfdError where its weights are missing or damaged."""
-    from adfd.models import fetch  # which is a command too: not to be imported before it runs
+    """Load the network from the cache folder. Raises AdfdError where its weights are missing or damaged."""
+    from adfd.models import fetch  # also a command, `python -m adfd.models.fetch`: runpy warns if imported before
 
     path = fetch.VGG16.locate()
     arrays = flax.read(path)

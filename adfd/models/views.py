@@ -1,4 +1,4 @@
-"""Views: one picture shown to a judge in several slightly different ways, since a judge can be fooled on one."""
+"""Views: slightly changed copies of a picture over which a judge is averaged, since optimisation can fool one view."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Judge = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Views:
-    """The picture as it is, and with it flipped, shifted and scaled ones, on which a judge's readings are averaged."""
+    """The picture and its flipped, shifted and scaled copies, over which a judge's readings are averaged."""
 
     flip: bool
-    """Show it mirrored too."""
+    """Include the mirrored picture."""
     shift: int
-    """Pixels of the 256 px picture by which it is shifted left, right, up and down; 0 for no shifted ones."""
+    """Shift to the left, right, up and down, in px of the 256 px picture; 0 for no shifted views."""
     zooms: list[float]
-    """Factors by which it is scaled about its middle; what lies outside continues the border."""
+    """Scale factors about the centre; beyond the picture's edge its border pixels are repeated."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift < POOLED_SIZE / 4:
@@ -39,7 +39,7 @@ class Views:
 
     @cached_property
     def frames(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Every view but the first: where it looks, as scale of x, scale of y, and offsets, in half pictures."""
+        """The sampling frame of every view but the first: scale of x and y, offset of x and y, in half pictures."""
         step = 2 * self.shift / POOLED_SIZE
         shifts = ((step, 0.0), (-step, 0.0), (0.0, step), (0.0, -step)) if self.shift else ()
         return (
@@ -49,11 +49,11 @@ class Views:
         )
 
     def all(self, img: Tensor) -> Tensor:
-        """Every view of images `[N, 3, H, W]`: `[V, N, 3, h, w]`, at 256 px at most."""
+        """All V views of images `[N, 3, H, W]`: `[V, N, 3, h, w]`, pooled to at most 256 px."""
         return torch.stack([self.show(img, view) for view in range(len(self))])
 
     def show(self, img: Tensor, view: int) -> Tensor:
-        """One view of images `[N, 3, H, W]`: `[N, 3, h, w]`; view 0 is the images, untouched."""
+        """One view of images `[N, 3, H, W]`: `[N, 3, h, w]`; view 0 is the images themselves."""
         if view == 0:
             return img if len(self) == 1 else pool(img)
         img = pool(img)
@@ -63,15 +63,15 @@ class Views:
         return F.grid_sample(img, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
     def turn(self, seed: int, step: int) -> int:
-        """The view whose turn it is at a step: all come once in an order of the seed's own, then again."""
+        """Index of the view to use at a step: the steps cycle through all views in an order drawn from the seed."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return int(order[step % len(self)])
 
     def read(self, judge: Judge, img: Tensor, together: bool | None = None) -> tuple[Tensor, Tensor]:
-        """A judge's readings `[N]` of images `[N, 3, H, W]`: their mean over the views, and their standard deviation.
+        """Mean and standard deviation over the views, `[N]` each, of a judge's readings of images `[N, 3, H, W]`.
 
-        Each reading is made alone, so that none depends on its company; on a GPU, which would idle, all are made
-        `together`. One view has no deviation: 0.
+        On a CPU each image and view is read separately, so that a reading does not depend on the batch; on a GPU, or
+        with `together`, all are read in one batch. The deviation of a single view is 0.
         """
         if img.is_cuda if together is None else together:
             table = judge(self.all(img).flatten(0, 1)).unflatten(0, (len(self), len(img)))  # [V, N]

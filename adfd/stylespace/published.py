@@ -1,7 +1,7 @@
 """The channel coefficients that ship with the paper's code, read from its `correlation_analysis.pkl`.
 
-The file is a pandas pickle, and a pickle is a program. This one is run with nothing at hand but the stand-ins below for
-the eleven names that such a file uses: any other name is refused before it is looked up, and pandas is not needed.
+The file is a pandas pickle, and unpickling can execute code. Here it can use only the stand-ins below, for the eleven
+names in such a file; any other name is refused before it is imported. pandas is not needed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.pickles import ARRAYS, Array, RefusedError, load, numbers
 
 GENERATOR = "stylegan2-ffhq-1024"
-"""The generator that the coefficients belong to."""
+"""Name of the generator for which the coefficients were computed."""
 MAX_BYTES = 16 * 2**20
-"""A hundred times the file's size: what is larger is something else."""
+"""Largest file that is read: a hundred times the published file's size."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """`index` `[c]`, flat channels of StyleSpace, with `coef_age` and `coef_id` `[c]`, the correlations found on them.
+    """Read `index` `[c]`, flat channels of StyleSpace, and their coefficients `coef_age` and `coef_id`, `[c]` each.
 
-    Raises AdfdError where the file is missing, no pickle, or one that asks for anything but a table of numbers.
+    Raises AdfdError where the file is missing, not a pickle, or contains anything but a table of numbers.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             f"channels file {path} does not exist; copy correlation_analysis.pkl of the paper's code there, "
             "or name it with model.channels=PATH"
         ) from None
-    except Exception as error:  # whatever a damaged or hostile pickle makes of the machine that reads it
+    except Exception as error:  # a damaged or hostile pickle raises errors of any type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AdfdError(
             f"channels file {path} is not the correlation_analysis.pkl of the paper's code ({reason}); "
@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Frame:
-    """Stands for pandas.DataFrame: keeps what the pickle would set on it."""
+    """Stands for pandas.DataFrame: keeps the pickled state."""
 
     state: dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Where the parts of a face lie on the aligned template: a coarse map, good enough to say "hair" or "mouth"."""
+"""Regions of the face on the aligned template: a coarse map, precise enough to name "hair" or "mouth"."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from adfd.basics.pooling import POOLED_SIZE
 
 REGIONS = ("hair", "forehead", "eyes", "nose", "mouth", "jaw", "background")
-"""R parts; together they cover the picture, and none overlaps another. The neck and clothes are background."""
+"""The R regions; they partition the picture. Neck and clothes belong to the background."""
 
 
 @cache
 def region_masks(size: int = POOLED_SIZE) -> Tensor:
-    """Masks of the regions on a picture of `size` px: `[R, size, size]`, bool, one True per pixel.
+    """Masks of the regions on a picture of `size` px: `[R, size, size]`, bool; each pixel is True in one mask.
 
-    Drawn around the mean landmarks of FFHQ-aligned faces: at 256 px eyes at (96, 122) and (159, 122), nose at (127,
-    168), mouth around (128, 196), chin around (128, 240).
+    Based on the mean landmarks of FFHQ-aligned faces: at 256 px eyes at (96, 122) and (159, 122), nose at (127, 168),
+    mouth around (128, 196), chin around (128, 240).
     """
     scale = POOLED_SIZE / size
     y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) * scale] * 2, indexing="ij")
@@ -44,7 +44,7 @@ def region_means(values: Tensor) -> Tensor:
 
 
 def region_shares(difference: Tensor) -> Tensor:
-    """Share of each region in a squared difference of pictures, `[..., 3, size, size]`: `[..., R]`; NaN of none."""
+    """Share of each region in the squared `difference` of pictures `[..., 3, size, size]`: `[..., R]`; NaN if all 0."""
     energy = region_means(difference.square().mean(dim=-3)) * region_areas(difference.shape[-1]).to(difference)
     return energy / energy.sum(dim=-1, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""Statistics of a generator's style channels, as the analyses find them, and their file."""
+"""Statistics of a generator's style channels, computed by the analyses, and the channels file that stores them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ PER_CHANNEL = (
     *("region_sensitivity", "slope_age", "slope_age_sd", "p_slope", "id_change", "p_id_change", "pixel_change"),
     *("perceptual_change", "region_change"),
 )
-"""What a channels file has a row of for every channel."""
+"""Arrays of a channels file with one row per channel."""
 SCHEMA_VERSION = 3
-READABLE = (2, 3)  # 2 is without what analysis=nature finds
+READABLE = (2, 3)  # version 2 lacks the results of analysis=nature
 
 
 @dataclass(frozen=True)
 class Channels:
     """Statistics of the C style channels of one generator; None where not measured.
 
-    On disk an `.npz` of plain arrays named as here, without those that are None, and `schema_version`.
+    Stored as an `.npz` of plain arrays with the names below, without those that are None, and `schema_version`.
     """
 
     generator: str
@@ -49,17 +49,17 @@ class Channels:
     age_year: Tensor | None = None
     """`[512]`: the step in W that adds one year to the age a linear model reads from `w`."""
     age_r2: float | None = None
-    """Share of the variance of age that the linear model explains on held-out faces."""
+    """R2 of the linear model of age on held-out faces."""
 
     younger_year: Tensor | None = None
-    """`[512]`: the step in W that adds one year, for ages below a person's own; None: `age_year`."""
+    """`[512]`: the step in W that adds one year, for target ages below a person's own; None: `age_year`."""
     older_year: Tensor | None = None
-    """`[512]`: the step in W that adds one year, for ages above a person's own; None: `age_year`."""
+    """`[512]`: the step in W that adds one year, for target ages above a person's own; None: `age_year`."""
     gender_readout: Tensor | None = None
-    """`[512]`: `w @ gender_readout + gender_bias` is above 0 where a linear model takes a face for a woman's."""
+    """`[512]`: linear classifier of gender; `w @ gender_readout + gender_bias` is above 0 for female faces."""
     gender_bias: float | None = None
     gender_r: float | None = None
-    """Correlation of that readout with the judge's probability, on held-out faces."""
+    """Correlation of that classifier's output with the gender judge's probability, on held-out faces."""
     natural_age: Tensor | None = None
     """`[B]`, years: mean age of the faces in each bracket of ages, rising."""
     natural_spread: Tensor | None = None
@@ -80,11 +80,11 @@ class Channels:
     null_age: Tensor | None = None
     """`[Q]`: quantiles, evenly spaced from 0 to 1, of coef_age where the ages of the faces are permuted."""
     null_id: Tensor | None = None
-    """`[Q]`: the same of coef_id, where the identities are permuted."""
+    """`[Q]`: the same for coef_id, with permuted identities."""
     stability_age: float | None = None
     """Rank correlation of the coef_age of two halves of the faces, over the convolution channels."""
     stability_id: float | None = None
-    """The same of coef_id."""
+    """The same for coef_id."""
 
     n_faces_sensitivity: int | None = None
     sensitivity_age: Tensor | None = None
@@ -95,25 +95,25 @@ class Channels:
     """`[C, R]`, per sd: root mean square derivative of the pixels of each region, over faces."""
 
     n_faces: int | None = None
-    """Faces of the intervention, which moved the channels that are no NaN below."""
+    """Faces of the intervention. The arrays below are NaN for channels that it did not move."""
     k: float | None = None
-    """How far it moved them, in sd to either side."""
+    """How far the intervention moved channels to either side, in sd."""
     slope_age: Tensor | None = None
     """`[C]`, years per sd: half the difference of the estimated ages at +k and -k sd, over k; mean over faces."""
     slope_age_sd: Tensor | None = None
     """`[C]`, years per sd: standard deviation of the slope over faces."""
     p_slope: Tensor | None = None
-    """`[C]`: probability of such slopes where the channel does not move age (t-test over faces)."""
+    """`[C]`: p-value of the slopes under the null hypothesis of no effect on age (t-test over faces)."""
     id_change: Tensor | None = None
-    """`[C]`: 1 - identity similarity to the unmoved face, mean over faces and both sides."""
+    """`[C]`: 1 - identity similarity to the unchanged face, mean over faces and both sides."""
     p_id_change: Tensor | None = None
-    """`[C]`: probability of such changes where the channel does not move identity (one-sided t-test over faces)."""
+    """`[C]`: p-value of the changes under the null hypothesis of no effect on identity (one-sided t-test)."""
     pixel_change: Tensor | None = None
-    """`[C]`, 0..2: mean absolute difference to the unmoved picture."""
+    """`[C]`, 0..2: mean absolute difference to the unchanged picture."""
     perceptual_change: Tensor | None = None
-    """`[C]`: perceptual distance to the unmoved picture, in the stack's own metric."""
+    """`[C]`: perceptual distance to the unchanged picture, in the stack's own metric."""
     region_change: Tensor | None = None
-    """`[C, R]`, 0..2: mean absolute difference to the unmoved picture within each region."""
+    """`[C, R]`, 0..2: mean absolute difference to the unchanged picture within each region."""
 
     layer_slope_age: Tensor | None = None
     """`[layers]`, years per sd: as slope_age, each layer moved along its channels' correlations with age."""
@@ -132,9 +132,9 @@ class Channels:
 
     @classmethod
     def load(cls, path: Path, generator: str) -> Channels:
-        """Read an `.npz`, or the `.pkl` of the paper's code; a folder stands for the file of this generator in it.
+        """Read an `.npz`, or the `.pkl` of the paper's code; a folder selects the file of this generator in it.
 
-        Raises AdfdError where the file is missing, damaged, of another version or another generator.
+        Raises AdfdError where the file is missing, damaged, or of another version or generator.
         """
         remedy = "make one with: python -m adfd.analyze"
         if path.suffix == ".pkl":
@@ -160,10 +160,10 @@ class Channels:
         return cls(**values)
 
     def significant(self, statistic: str, fdr: float) -> Tensor:
-        """Which channels stand above noise at a false discovery rate (Benjamini, Hochberg 1995); `[C]`, bool.
+        """Channels significant at a false discovery rate of `fdr` (Benjamini, Hochberg 1995); `[C]`, bool.
 
-        `statistic` names the p-values: age, id, slope or id_change; channels without one are False. Raises AdfdError
-        where the statistic was not measured.
+        `statistic` selects the p-values: age, id, slope or id_change; channels without a p-value are False. Raises
+        AdfdError where the statistic was not measured.
         """
         p = getattr(self, f"p_{statistic}")
         if p is None:
@@ -173,7 +173,7 @@ class Channels:
         return adjusted(p) <= fdr
 
     def write_csv(self, path: Path, space: StyleSpace) -> None:
-        """One line per channel: where it is, and all that is known of it."""
+        """Write `columns` as CSV: one line per channel."""
         columns = {key: value for key, value in self.columns(space).items() if value is not None}
         text = io.StringIO(newline="")
         table = csv.writer(text)
@@ -182,7 +182,7 @@ class Channels:
         path.write_text(text.getvalue(), encoding="utf-8")
 
     def columns(self, space: StyleSpace) -> dict[str, list[Any] | None]:
-        """The statistics `[C]` as columns of a table, with each channel's place; None for what was not measured."""
+        """The statistics as columns of length C, with each channel's layer and index; None where not measured."""
 
         def values(statistic: Tensor | None) -> list[Any] | None:
             if statistic is None:
@@ -208,7 +208,10 @@ class Channels:
         }
 
     def main_regions(self) -> list[str] | None:
-        """The region whose pixels each channel changes most, as the intervention found or else the sensitivity."""
+        """For each channel the region that it changes most, by the intervention or else by the sensitivity.
+
+        "" for channels without either; None where neither was measured.
+        """
         tables = [table for table in (self.region_sensitivity, self.region_change) if table is not None]
         if not tables:
             return None
@@ -224,14 +227,14 @@ def _and(versions: tuple[int, ...]) -> str:
 
 
 def adjusted(p: Tensor) -> Tensor:
-    """P-values `[C]` adjusted so that a threshold on them is a false discovery rate; NaN stays NaN."""
+    """P-values `[C]` adjusted for a threshold that is a false discovery rate (Benjamini, Hochberg); NaN stays NaN."""
     q, known = torch.full_like(p, math.nan), ~p.isnan()
     q[known] = torch.from_numpy(false_discovery_control(p[known].double().numpy())).to(p.dtype)
     return q
 
 
 def _check(arrays: dict[str, Any], path: Path) -> None:
-    """Raise AdfdError where a channels file holds texts for numbers, or its columns differ in length."""
+    """Raise AdfdError where an array of a channels file is not numeric, or its columns differ in length."""
     for key, array in arrays.items():
         if (array.dtype.kind == "U") != (key == "generator") or (key == "generator" and array.ndim):
             raise AdfdError(f"channels file {path}: {key} is of another kind, got {array.dtype} of shape {array.shape}")
@@ -242,7 +245,7 @@ def _check(arrays: dict[str, Any], path: Path) -> None:
 
 
 def file_of(path: Path, generator: str) -> Path:
-    """The channels file that a path names: itself, or this generator's in a folder."""
+    """The channels file at a path; for a folder, the file of this generator in it."""
     return path / f"{generator}.npz" if path.is_dir() or not path.suffix else path
 
 

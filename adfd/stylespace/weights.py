@@ -1,4 +1,4 @@
-"""Channel weights `m`: which channels a perturbation moves, and by how much."""
+"""Channel weights `m`: which channels a perturbation changes, and by how much."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ KINDS = ("paper", "causal", "top_k", "fdr")
 
 @dataclass(frozen=True)
 class ChannelWeights:
-    """How channel statistics become weights."""
+    """Settings by which channel weights are computed from channel statistics. Raises AdfdError for impossible ones."""
 
     weights: str
-    """paper: min-max of coef_age + (1 - coef_id). causal: the same of the intervention's age slopes and identity
-    changes, each over its largest; 0 on channels that it did not move. top_k: the paper's on the `top_k` channels
-    where they are largest, else 0. fdr: the paper's where coef_age stands above noise at the false discovery rate
-    `fdr`, else 0."""
+    """paper: min-max of coef_age + (1 - coef_id). causal: the same with the intervention's age slopes and identity
+    changes, each divided by its largest value; 0 on channels that the intervention did not move. top_k: the paper's
+    weights on the `top_k` channels where they are largest, else 0. fdr: the paper's weights on channels whose coef_age
+    is significant at the false discovery rate `fdr`, else 0."""
     top_k: int
     fdr: float
     exponent: float
-    """The weights are raised to this power: above 1 it prefers the channels that carry age alone, 0 takes all alike."""
+    """Exponent of the weights: above 1 favours channels that depend on age alone, 0 makes all weights equal."""
     to_rgb: bool
-    """Whether toRGB channels are weighed too; else they are 0, as published."""
+    """Whether toRGB channels get weights; otherwise theirs are 0, as published."""
     regions: list[str]
-    """Keep the channels that change these parts of the picture, by at least `min_share`; empty for all channels."""
+    """Keep only channels for which these regions have a share of at least `min_share`; empty keeps all channels."""
     exclude_regions: list[str]
-    """Drop the channels that change these parts, by at least `min_share`."""
+    """Drop channels for which these regions have a share of at least `min_share`."""
     min_share: float
-    """Share of the regions in the squared change of all pixels."""
+    """Threshold on the regions' share in the squared change of all pixels."""
 
     def __post_init__(self) -> None:
         if self.weights not in KINDS:
@@ -56,9 +56,9 @@ class ChannelWeights:
 
 
 def channel_weights(channels: Channels, space: StyleSpace, settings: ChannelWeights) -> Tensor:
-    """Weights `m` `[C]` in 0..1.
+    """Channel weights `m` `[C]` in 0..1.
 
-    Raises AdfdError where the channels file lacks the statistics that the settings ask for, or no channel is left.
+    Raises AdfdError where the channels file lacks statistics that the settings need, or no channel is left.
     """
     allowed = torch.ones(space.n_channels, dtype=torch.bool) if settings.to_rgb else space.conv_mask
     score = _causal_score(channels) if settings.weights == "causal" else _paper_score(channels)

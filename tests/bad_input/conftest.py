@@ -32,8 +32,7 @@ def adfd(
         given = {item.partition("=")[0].lstrip("+~") for item in arguments}
         defaults = [item for item in (*stack, *places) if item.partition("=")[0] not in given and stage in STAGES]
         name = [] if stage == "edit" else [stage]
-        run = ["--run"] if stage in STAGES else []  # spares Hydra half of its work: to find that out
-        monkeypatch.setattr(sys, "argv", ["adfd", *name, *run, *options, *defaults, *arguments])
+        monkeypatch.setattr(sys, "argv", ["adfd", *name, *options, *defaults, *arguments])
         return _end(commands.main, capfd)
 
     yield adfd

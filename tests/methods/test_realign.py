@@ -36,7 +36,7 @@ def test_views_are_what_they_say() -> None:
 
 
 def test_a_reading_is_the_mean_over_the_views(tiny: Networks, anchors: Anchors) -> None:
-    asked = tiny.asked(WIDE)
+    asked = tiny.with_views(WIDE)
     age, spread = asked.read_age(anchors.img)
     table = torch.stack([tiny.age(WIDE.show(anchors.img, view)) for view in range(len(WIDE))])
     assert torch.allclose(age, table.mean(dim=0), atol=1e-3)
