@@ -73,6 +73,14 @@ def test_dry_run_shows_the_sweeps_workspace_and_report(
     kinds = [panel["viewType"] for panel in sections[0]["panels"]]
     assert kinds.count("Scatter Plot") == 5
     assert kinds.count("Parallel Coordinates Plot") == 1
+    corner, by_age = (panel["config"] for panel in sections[0]["panels"][1:3])
+    lambda_aging, target_age = "config:loss.value.aging", "config:target_age.value"  # W&B's names of config's values
+    read = [f"summary:{key}" for key in ("age_error", "id_similarity_source", "diversity", "harmonic")]
+    assert [corner[axis] for axis in ("xAxis", "yAxis", "zAxis")] == [read[0], read[1], lambda_aging]
+    assert [by_age[axis] for axis in ("xAxis", "yAxis", "zAxis")] == [target_age, read[0], lambda_aging]
+    lines = [column["accessor"] for column in sections[0]["panels"][-1]["config"]["columns"]]
+    assert (lines[:2], lines[-4:]) == ([target_age, lambda_aging], read)
+    assert sections[0]["panels"][-2]["config"]["groupBy"] == "loss.value.aging"
     assert sections[0]["panels"][0]["config"]["mediaKeys"] == ["figures/heat_map_aging"]  # not of id, which is one
     assert "refine/loss_p90" in json.dumps(sections[1])
     assert sections[2]["panels"][0]["config"]["mediaKeys"] == ["sheets"]
@@ -80,8 +88,11 @@ def test_dry_run_shows_the_sweeps_workspace_and_report(
     report = json.dumps(shown["report"])
     assert json.dumps("| age \\ loss.aging | 1 | 10 |\n| --- | --- | --- |\n| 70 | 2.00 | 1.00 |")[1:-1] in report
     assert report.count('"type": "panel-grid"') == 3
-    for part in shown.values():
-        assert "ages-1a2b3c" in json.dumps(part)  # only this sweep's runs
+    only = {"key": {"section": "run", "name": "group"}, "op": "=", "value": "ages-1a2b3c", "disabled": False}
+    (runs,) = shown["workspace"]["spec"]["section"]["runSets"]
+    assert runs["filters"]["filters"] == [only]
+    grids = [block for block in shown["report"]["spec"]["blocks"] if block["type"] == "panel-grid"]
+    assert [grid["metadata"]["runSets"][0]["filters"]["filters"] for grid in grids] == [[only]] * 3
     assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "sweep_id"]
 
 
