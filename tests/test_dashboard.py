@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+from wandb.sdk.lib import config_util
 
 from adfd import dashboard
 from adfd.config import schema
@@ -69,6 +73,14 @@ def test_dry_run_shows_the_sweeps_workspace_and_report(
     kinds = [panel["viewType"] for panel in sections[0]["panels"]]
     assert kinds.count("Scatter Plot") == 5
     assert kinds.count("Parallel Coordinates Plot") == 1
+    corner, by_age = (panel["config"] for panel in sections[0]["panels"][1:3])
+    lambda_aging, target_age = "config:loss.value.aging", "config:target_age.value"  # W&B's names of config's values
+    read = [f"summary:{key}" for key in ("age_error", "id_similarity_source", "diversity", "harmonic")]
+    assert [corner[axis] for axis in ("xAxis", "yAxis", "zAxis")] == [read[0], read[1], lambda_aging]
+    assert [by_age[axis] for axis in ("xAxis", "yAxis", "zAxis")] == [target_age, read[0], lambda_aging]
+    lines = [column["accessor"] for column in sections[0]["panels"][-1]["config"]["columns"]]
+    assert (lines[:2], lines[-4:]) == ([target_age, lambda_aging], read)
+    assert sections[0]["panels"][-2]["config"]["groupBy"] == "loss.value.aging"
     assert sections[0]["panels"][0]["config"]["mediaKeys"] == ["figures/heat_map_aging"]  # not of id, which is one
     assert "refine/loss_p90" in json.dumps(sections[1])
     assert sections[2]["panels"][0]["config"]["mediaKeys"] == ["sheets"]
@@ -76,8 +88,11 @@ def test_dry_run_shows_the_sweeps_workspace_and_report(
     report = json.dumps(shown["report"])
     assert json.dumps("| age \\ loss.aging | 1 | 10 |\n| --- | --- | --- |\n| 70 | 2.00 | 1.00 |")[1:-1] in report
     assert report.count('"type": "panel-grid"') == 3
-    for part in shown.values():
-        assert "ages-1a2b3c" in json.dumps(part)  # only this sweep's runs
+    only = {"key": {"section": "run", "name": "group"}, "op": "=", "value": "ages-1a2b3c", "disabled": False}
+    (runs,) = shown["workspace"]["spec"]["section"]["runSets"]
+    assert runs["filters"]["filters"] == [only]
+    grids = [block for block in shown["report"]["spec"]["blocks"] if block["type"] == "panel-grid"]
+    assert [grid["metadata"]["runSets"][0]["filters"]["filters"] for grid in grids] == [[only]] * 3
     assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "sweep_id"]
 
 
@@ -140,12 +155,38 @@ def test_mistakes_are_told_in_one_line(
     assert said in capsys.readouterr().err
 
 
+def agents_command(parameters: dict[str, object]) -> list[str]:
+    """The command line that W&B's agent makes of the sweep file for a job with these parameters."""
+    told = create_sweep_command_args({"args": {key: {"value": value} for key, value in parameters.items()}})
+    words: list[str] = []
+    for word in create_sweep_command(yaml.safe_load(SWEEP.read_text())["command"]):
+        words += told[word[2:-1]] if word.startswith("${") else [word]
+    return words
+
+
 def test_the_sweep_file_asks_for_what_can_be_set() -> None:
     schema.register()
     sweep = yaml.safe_load(SWEEP.read_text())
-    given = {key: value.get("value", value.get("min")) for key, value in sweep["parameters"].items()}
-    overrides = [part for part in sweep["command"][1:] if "args" not in part]
+    program, *overrides = agents_command({key: value["min"] for key, value in sweep["parameters"].items()})
     with initialize_config_dir(str(schema.CONF), version_base="1.3"):
-        cfg = compose("edit", [*overrides, *(f"{key}={value}" for key, value in given.items())])
+        cfg = compose("edit", overrides)
     assert (cfg.loss.aging, cfg.loss.id, cfg.data.seeds) == (0.5, 0.01, [1, 2, 3])
-    assert sweep["command"][0] == sweep["program"] == "adfd"
+    assert (cfg.logger.wandb, cfg.logger.mode) == (True, "online")
+    assert program == sweep["program"] == "adfd"
+
+
+@pytest.mark.thorough
+def test_an_agents_job_logs_its_whole_configuration_to_the_agents_run(tmp_path: Path) -> None:
+    parameters = {"loss.aging": 2.5, "loss.id": 5e-05}
+    small = ["data.seeds=[1]", "model=tiny", "hardware=cpu", "refine.max_steps=1", "logger.mode=offline"]
+    given = tmp_path / "parameters.yaml"
+    config_util.save_config_file_from_dict(str(given), {key: {"value": value} for key, value in parameters.items()})
+    command = [*agents_command(parameters), *small, f"hydra.run.dir={tmp_path / 'run'}"]
+    agent = {"WANDB_RUN_ID": "agents", "WANDB_SWEEP_ID": "ofwandb", "WANDB_SWEEP_PARAM_PATH": str(given)}
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, env=os.environ | agent)
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*-agents/run-*.wandb")
+    (run,) = [record.run for record in records(file) if record.HasField("run")]
+    assert (run.run_id, run.sweep_id) == ("agents", "ofwandb")
+    config = items(run.config.update)
+    assert (config["loss"]["aging"], config["loss"]["id"], config["loss.aging"]) == (2.5, 5e-05, 2.5)
+    assert (config["data"]["seeds"], config["logger"]["mode"]) == ([1], "offline")

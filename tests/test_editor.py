@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from adfd import Editor
 from adfd.basics.errors import AdfdError
+from adfd.editor import quoted
 from tests.conftest import rows_of
 
 SETTINGS = ("hardware=cpu", "refine.max_steps=3")
@@ -32,6 +34,19 @@ def test_diversify_is_bit_equal_to_the_command_line(run_stage: Callable[..., Pat
         assert np.array_equal(result.s.numpy(), np.load(run / f"latents/{code}.npz")["s"])
         assert (run / row["image"]).read_bytes() == (result.run.path / result.row["image"]).read_bytes()
         assert (result.age, result.identity) == (row["age"], row["id_similarity_source"])
+
+
+@pytest.mark.thorough
+def test_a_photos_edit_is_bit_equal_to_the_command_line(run_stage: Callable[..., Path], tmp_path: Path) -> None:
+    photo = tmp_path / "it's, a {photo}=1.png"
+    Image.fromarray(data.astronaut()).save(photo)
+    short = (*SETTINGS, "prepare.steps=2")
+    run = run_stage(*short, "data=folder", "data.path=" + quoted(str(photo)), "target_age=30", "method=guided")
+    editor = Editor.load("tiny", *short, f"paths.output_dir={tmp_path / 'own'}", folder=tmp_path / "edits")
+    (row,), (result,) = rows_of(run), editor.guided(editor.person(photo), age=30)
+    assert np.array_equal(result.s.numpy(), np.load(run / f"latents/{Path(row['image']).stem}.npz")["s"])
+    assert (run / row["image"]).read_bytes() == (result.run.path / result.row["image"]).read_bytes()
+    assert (result.age, result.identity) == (row["age"], row["id_similarity_source"])
 
 
 def test_guided_results_are_shown_and_saved(editor: Editor, tmp_path: Path) -> None:

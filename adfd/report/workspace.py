@@ -31,7 +31,7 @@ def workspace(entity: str, project: str, name: str, sweep_id: str | None, lambda
         sections=[
             made.Section(name=title, panels=shown, is_open=True) for title, shown in sections(panels, lambdas).items()
         ],
-        runset_settings=made.RunsetSettings(filters=of_sweep(sweep_id)),
+        runset_settings=made.RunsetSettings(filters=of_sweep(made, sweep_id)),
     )
 
 
@@ -42,7 +42,7 @@ def report(
 
     Saved, it names its project by a number, for which the package asks the network unless `look_up` is false.
     """
-    panels, _ = packages()
+    panels, made = packages()
     blocks: list[Any] = [panels.H1(text=name)]
     for shown in maps:
         blocks.append(panels.H2(text=f"Ages by loss.{shown.lambda_name}"))
@@ -50,7 +50,7 @@ def report(
             blocks.append(panels.MarkdownBlock(text=f"**{title}**\n\n{markdown(shown, score)}"))
     where = {"entity": entity, "project": project} if look_up else {}
     for title, grid in sections(panels, [shown.lambda_name for shown in maps]).items():
-        runs = panels.Runset(**where, name=name, filters=of_sweep(sweep_id))
+        runs = panels.Runset(**where, name=name, filters=of_sweep(made, sweep_id))
         blocks += [panels.H2(text=title), panels.PanelGrid(runsets=[runs], panels=grid)]
     return panels.Report(entity=entity, project=project, title=name, width="fluid", blocks=blocks)
 
@@ -58,17 +58,16 @@ def report(
 def sections(panels: ModuleType, lambdas: Sequence[str]) -> dict[str, list[Any]]:
     """The panels by the title of their section."""
     scatter, line, bar = panels.ScatterPlot, panels.LinePlot, panels.BarPlot
-    axes = [f"c::{key}" for key in ("target_age", *(f"loss.{term}" for term in LAMBDAS))]
+    age, aging = panels.Config("target_age"), panels.Config("loss.aging")  # a name alone would be of the summary
+    axes = [age, *(panels.Config(f"loss.{term}") for term in LAMBDAS)]
     columns = [panels.ParallelCoordinatesPlotColumn(metric=key) for key in (*axes, *SCORES)]
     heat = [
         panels.MediaBrowser(title=f"Ages by loss.{name}", media_keys=[f"figures/{HEAT_MAP}_{name}"], num_columns=1)
         for name in lambdas
     ]
-    corner = scatter(title="The good corner is top left", x="age_error", y="id_similarity_source", z="c::loss.aging")
-    by_age = [scatter(title=f"{key} by age", x="c::target_age", y=key, z="c::loss.aging") for key in SCORES]
-    by_lambda = [
-        bar(title=f"{key} by lambda", metrics=[key], groupby="loss.aging") for key in ("harmonic", "diversity")
-    ]
+    corner = scatter(title="The good corner is top left", x="age_error", y="id_similarity_source", z=aging)
+    by_age = [scatter(title=f"{key} by age", x=age, y=key, z=aging) for key in SCORES]
+    by_lambda = [bar(title=f"{key} by lambda", metrics=[key], groupby=aging) for key in ("harmonic", "diversity")]
     refinement = [
         line(title=f"{key}: mean, 10 % and 90 %", x="refine/step", y=[f"refine/{key}{q}" for q in ("", "_p10", "_p90")])
         for key in CURVES
@@ -96,9 +95,9 @@ def packages() -> tuple[ModuleType, ModuleType]:
     return panels, made
 
 
-def of_sweep(sweep_id: str | None) -> Any:
-    """The filter that leaves one sweep's runs."""
-    return f"Config('sweep_id') = '{sweep_id}'" if sweep_id else []
+def of_sweep(made: ModuleType, sweep_id: str | None) -> list[Any]:
+    """The filter that leaves one sweep's runs, which are a group."""
+    return [made.Metric("Group") == sweep_id] if sweep_id else []
 
 
 def as_json(shown: Any) -> dict[str, Any]:
