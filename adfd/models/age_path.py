@@ -13,15 +13,9 @@ from adfd.stylespace.statistics import Channels
 class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year from the person's estimated age to the target age.
 
-<<<<<<< HEAD
-    Below that age the step is `younger_year`, above it `older_year`, where the channels file has them: the path bends
-    there. `adfd.analyze` fits all three. The path reads young faces too old and old ones too young; guided mends that.
-    Raises AdfdError where the channels hold no path.
-=======
-    Target ages below the estimated age use the step `younger_year`, if the channels file has one, all others `year`.
-    Both steps are fitted by `adfd.analyze`. The judge reads children on this path too old and old people too young;
-    the method guided corrects that.
->>>>>>> house3
+    Target ages below the estimated age use the step `younger_year`, those above it `older_year`; where the channels file
+    lacks one of them, `age_year` stands in. `adfd.analyze` fits all three. The judge reads children on this path too old
+    and old people too young; the method guided corrects that. Raises AdfdError where the channels hold no path.
     """
 
     younger_year: Tensor
