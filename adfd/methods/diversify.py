@@ -41,14 +41,10 @@ class Perturbation:
     """weights (from the channel analysis) | uniform | random: the ablations of the channel analysis."""
     weights: ChannelWeights
     """How the channel analysis becomes weights."""
-    fade: float
-    """Factor on the scale at each redraw, 0..1: what was not accepted is tried more gently."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
             raise AdfdError(f"method.perturbation.scale must be a finite number, got {self.scale}")
-        if not 0 < self.fade <= 1:
-            raise AdfdError(f"method.perturbation.fade must lie above 0 and be at most 1, got {self.fade}")
         if self.mask not in ("weights", "uniform", "random"):
             raise AdfdError(f"method.perturbation.mask must be weights, uniform or random, got {self.mask}")
 
@@ -137,8 +133,7 @@ class Starts:
         spent = dict.fromkeys(chosen, (0, 0.0))
         open_ = list(chosen)
         for attempt in range(redraws + 1):
-            gentler = replace(self.perturbation, scale=self.perturbation.scale * self.perturbation.fade**attempt)
-            drawn = [self._start(i, streams[i], gentler) for i in open_]
+            drawn = [self._start(i, streams[i]) for i in open_]
             settings = (self.realignment, paths, self.batch_size, self.age_image)
             found = realign(self.networks, self.anchors, [sample for sample, _ in drawn], *settings)
             for i, (sample, screened), candidate in zip(list(open_), drawn, found, strict=True):
@@ -161,7 +156,7 @@ class Starts:
             samples.append(sample)
         return samples
 
-    def _start(self, i: int, latents: Iterator[Tensor], perturbation: Perturbation) -> tuple[Sample, int]:
+    def _start(self, i: int, latents: Iterator[Tensor]) -> tuple[Sample, int]:
         """The next perturbed code of an output, and how many styles the screening passed over."""
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
@@ -171,7 +166,7 @@ class Starts:
             screened, z = screened + 1, next(latents).to(self.anchors.s)[None]
             if screened == MOST_SCREENED:
                 break
-        s = perturb(self.networks, self.anchors.s[row : row + 1], z, perturbation)[0]
+        s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation)[0]
         return Sample(row, self.draws.outputs[i], s, seed=self.draws.seeds[i]), screened
 
     def _judge(self, found: Candidate) -> Verdict:

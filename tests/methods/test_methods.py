@@ -24,7 +24,7 @@ from tests.conftest import PAPER_WEIGHTS
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
 REFINEMENT = Refinement(lr=0.05, max_steps=5, patience=7, min_delta=1e-4, batch_size=4, keep="best")
-PERTURBATION = Perturbation(1.0, True, "weights", PAPER_WEIGHTS, 1.0)
+PERTURBATION = Perturbation(1.0, True, "weights", PAPER_WEIGHTS)
 WANTED = [(row, k) for row in range(3) for k in range(2)]
 PATH = Path(n_samples=4, interval=3)
 SEARCH = Search("bracket", tolerance=0.5, max_moves=100, reach=60)
@@ -123,8 +123,8 @@ def test_sams_layers_in_either_generator() -> None:
 def test_perturbation_follows_the_formula(tiny: Networks, anchors: Anchors) -> None:
     draws = draw(0, anchors.sources.names, [(0, 0)], 32)
     style = tiny.affine(tiny.mapping(draws.z))
-    centred = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, True, "weights", PAPER_WEIGHTS, 1.0))
-    whole = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, False, "weights", PAPER_WEIGHTS, 1.0))
+    centred = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, True, "weights", PAPER_WEIGHTS))
+    whole = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, False, "weights", PAPER_WEIGHTS))
     assert tiny.channels is not None
     m = channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS)
     assert torch.allclose(centred, anchors.s[:1] + 0.5 * m * (style - tiny.s_mean))
@@ -134,7 +134,7 @@ def test_perturbation_follows_the_formula(tiny: Networks, anchors: Anchors) -> N
 @pytest.mark.parametrize("kind", ["weights", "uniform", "random"])
 def test_masks_spare_to_rgb_and_are_equally_strong(tiny: Networks, kind: str) -> None:
     assert tiny.channels is not None
-    m = mask(tiny.channels, tiny.space, Perturbation(1.0, True, kind, PAPER_WEIGHTS, 1.0))
+    m = mask(tiny.channels, tiny.space, Perturbation(1.0, True, kind, PAPER_WEIGHTS))
     weights, conv = channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS), tiny.conv_mask
     assert (m[~conv] == 0).all()
     assert m[conv].mean().item() == pytest.approx(weights[conv].mean().item(), rel=0.2)

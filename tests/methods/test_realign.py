@@ -115,19 +115,3 @@ def test_what_the_steps_led_to_is_moved_on_and_judged(tiny: Networks, anchors: A
         kept = first if first["accepted"] and not steps["accepted"] else steps
         assert tiny.age(tiny.render(sample.s[None]))[0].item() == pytest.approx(kept["age"], abs=0.05)
         assert sample.evaluations == sample.searched + sample.steps + 1
-
-
-def test_redraws_perturb_more_gently(tiny: Networks, anchors: Anchors) -> None:
-    def starts(fade: float) -> list[dict]:
-        (sample,) = diversify(
-            tiny, anchors, draw(0, anchors.sources.names, WANTED[:1], 32), loss=LOSS, on_step=ignore, redraws=3,
-            perturbation=replace(PERTURBATION, fade=fade), refinement=replace(REFINEMENT, max_steps=0),
-            realignment=MOVES, acceptance=replace(LENIENT, identity=1.0),
-        )  # fmt: skip
-        return sample.candidates
-
-    gentle, same = starts(0.3), starts(1.0)
-    assert gentle[0] == same[0]
-    nearer = [a["id_similarity_anchor"] > b["id_similarity_anchor"] for a, b in zip(gentle[1:], same[1:], strict=True)]
-    assert nearer == [True] * 3
-    assert [one["attempt"] for one in gentle] == [0, 1, 2, 3]
