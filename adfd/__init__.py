@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """`Editor`, where it is asked for: the networks behind it are slow to import."""
+    """Import `Editor` at its first use, since the networks behind it are slow to import."""
     if name == "Editor":
         from adfd.editor import Editor
 

@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def edit(cfg: DictConfig) -> float | None:
-    """Edit everybody in `data` at every `target_age`; leave a run directory. Returns the harmonic score."""
+    """Edit all people of `data` at every `target_age`; writes a run directory. Returns the harmonic score."""
     from adfd.config import build_edit
 
     directory = Path(HydraConfig.get().runtime.output_dir)

@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def analyze(cfg: DictConfig) -> None:
-    """Measure the channels of a generator and show them; started again, measure only what is missing.
+    """Measure the channels of a generator and show the results; a restarted analysis measures only missing shards.
 
     Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
     them. A copy under the generator's name is what `channels=fitted` then means.
@@ -73,7 +73,7 @@ def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
 
 
 def announce(analysis: Any, networks: Networks, seed: int) -> None:
-    """Say how much work is ahead, by one unit of it done for the clock."""
+    """Log the expected duration, estimated from one unit of work."""
     n_units, started = analysis.n_units(networks), time.perf_counter()
     analysis.rehearse(networks, seed)
     each = time.perf_counter() - started

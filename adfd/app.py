@@ -1,7 +1,7 @@
-"""Command "app": a page to try it on one's own photo. `pip install adfd[app]`, `adfd app`.
+"""Command "app": a web page to edit one's own photo. `pip install adfd[app]`, `adfd app`.
 
-What it makes is what `adfd.Editor` makes, so what the command line makes: the download has the command. One visitor's
-edit at a time; each visit has a folder of its own, which goes when the visit ends.
+Edits are made by `adfd.Editor` and equal those of the command line; the download includes the command. One edit runs at
+a time. Each visit has its own folder, which is removed when the visit ends.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ METHODS = ("diversify", "guided", "transform", "style_mixing")
 MAX_OUTPUTS = 8
 MAX_MEGAPIXELS = 50
 MAX_WAITING = 20
-"""Visitors in the queue; more are asked to come again."""
+"""Largest number of visitors in the queue; further ones are asked to return later."""
 KEPT = 3600
-"""Seconds after which a visit's files go."""
+"""Seconds after which a visit's files are removed."""
 FILM_AGES = (10, 25, 40, 55, 70)
 USE = (
     "For research and play with pictures of people who agree to it. The ages are what networks read, not what a person "
@@ -47,7 +47,7 @@ USE = (
 
 @dataclass(frozen=True)
 class Wish:
-    """What a visitor asks for. Raises AdfdError with a line for the visitor where it cannot be."""
+    """A visitor's request. Raises AdfdError with a message for the visitor where a value is impossible."""
 
     photo: Path
     age: float
@@ -70,14 +70,14 @@ class Wish:
 
     @property
     def overrides(self) -> list[str]:
-        """All but photo, method and age, as on the command line."""
+        """The command line overrides, except those for photo, method and age."""
         regions = [f"channels.regions=[{','.join(self.regions)}]"] if self.regions else []
         return [f"n_outputs={self.n_outputs}", f"seed={self.seed}", *regions, *(["paste=true"] if self.paste else [])]
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a visitor gets: pictures with captions, a film where one was asked for, and all of it as an archive."""
+    """The result of a request: pictures with captions, the film if requested, the command, and an archive of all."""
 
     pictures: list[tuple[str, str]]
     film: str | None
@@ -86,7 +86,7 @@ class Made:
 
 
 def visit(root: Path) -> Path:
-    """A new visitor's folder, which nobody else's page leads to."""
+    """Make a folder for a new visitor, whose name other visitors cannot guess."""
     return Path(tempfile.mkdtemp(prefix="visit-", dir=root))
 
 
@@ -98,7 +98,7 @@ def leave(folder: str | None) -> None:
 
 
 def make(wish: Wish, model: str, settings: Sequence[str], folder: Path) -> Made:
-    """Edit a visitor's photo in the visitor's folder. Raises AdfdError where no face can be used."""
+    """Edit a visitor's photo in the visitor's folder. Raises AdfdError where no face is usable."""
     check_size(wish.photo)
     editor = Editor.load(model, *settings, f"paths.output_dir={quoted(str(folder))}", folder=folder / "runs")
     person = editor.person(wish.photo)
@@ -116,7 +116,7 @@ def make(wish: Wish, model: str, settings: Sequence[str], folder: Path) -> Made:
 
 
 def plain(name: str) -> str:
-    """A file's name as Hydra reads it: quoted where it has more than letters, digits, and . _ -."""
+    """A file name for Hydra's grammar: quoted where it has characters other than letters, digits, and . _ -."""
     return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else quoted(name)
 
 
@@ -126,7 +126,7 @@ def caption(row: dict[str, Any]) -> str:
 
 
 def check_size(photo: Path) -> None:
-    """Raise AdfdError where a photo is too large to decode for a stranger, by what its head says."""
+    """Raise AdfdError where a photo's header states more than `MAX_MEGAPIXELS`, or is unreadable."""
     try:
         with Image.open(photo) as file:
             pixels = file.width * file.height
@@ -137,21 +137,21 @@ def check_size(photo: Path) -> None:
 
 
 def _film(editor: Editor, person: Any, wish: Wish) -> str:
-    """The person through the ages, as the age transformer draws them, in motion."""
+    """An animation of the age transformer's renderings of the person at all `FILM_AGES`."""
     ages = f"target_age=[{','.join(map(str, FILM_AGES))}]"
     told = editor.edit(person, "transform", FILM_AGES[0], ages, "animation=mp4", f"seed={wish.seed}")
     return str(told[0].run.path / f"animations/{person.name}.mp4")
 
 
 def _archive(results: Results, film: str | None, command: str, photo: str) -> str:
-    """A ZIP of the pictures, their rows, and how to make them again."""
+    """A ZIP of the pictures, their rows, and the command that reproduces them."""
     run = results[0].run.path
     how = f"In a folder that holds {photo}, with adfd installed (the file's name must be the same):\n\n{command}\n"
     if film:
         ages = ",".join(map(str, FILM_AGES))
         how += f"\nThe film: the same with method=transform target_age=[{ages}] animation=mp4\n"
     path = run.parent / f"adfd-{run.name}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # pictures are already compressed
         archive.writestr("COMMAND.txt", how)
         archive.writestr("results.jsonl", "".join(json.dumps(one.row) + "\n" for one in results))
         for one in results:
@@ -164,7 +164,7 @@ def _archive(results: Results, film: str | None, command: str, photo: str) -> st
 
 
 def page(model: str, settings: Sequence[str], root: Path) -> Any:
-    """The page as Gradio's Blocks. Visitors' folders are made in `root`."""
+    """The page as Gradio Blocks. Visitors' folders are made in `root`."""
     import gradio as gr
 
     def edit(
@@ -177,7 +177,7 @@ def page(model: str, settings: Sequence[str], root: Path) -> Any:
         paste: bool,
         film: bool,
         mine: str | None,
-        told: Any = gr.Progress(),  # noqa: B008 -- how Gradio finds it
+        told: Any = gr.Progress(),  # noqa: B008 -- Gradio recognises this default
     ) -> tuple:
         if not photo:
             raise gr.Error("Drop a photo first.", print_exception=False)
@@ -225,12 +225,12 @@ def page(model: str, settings: Sequence[str], root: Path) -> Any:
 
 
 def tell(told: Callable, title: str, done: int, total: int, shown: str) -> None:
-    """Pass a bar's step on to the page."""
+    """Show a progress bar's step on the page."""
     told((done, total or None), desc=f"{title} {shown}".strip(), unit="steps")
 
 
 def launch(blocks: Any, host: str, port: int | None, max_mb: int, block: bool = True) -> Any:
-    """Serve the page; nothing is loaded from elsewhere, and only the visitors' own files are served."""
+    """Serve the page; it loads nothing from other hosts, and only the visitors' own files are served."""
     import gradio as gr
 
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -254,7 +254,7 @@ def launch(blocks: Any, host: str, port: int | None, max_mb: int, block: bool = 
 @command
 def main() -> int:
     """Serve the page until Ctrl-C. Exit code 1 with a message where Gradio or weights are missing."""
-    parser = argparse.ArgumentParser(prog="adfd app", description="A page to try it, for a browser on this machine.")
+    parser = argparse.ArgumentParser(prog="adfd app", description="Serve a web page to edit one's own photo.")
     parser.add_argument("settings", nargs="*", help="as on the command line of adfd: hardware=cpu refine.max_steps=20")
     parser.add_argument("--model", default="mobile", help="the model stack (mobile)")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1: only this machine; 0.0.0.0: everybody")
@@ -266,7 +266,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="adfd-app-") as root:
         os.environ["GRADIO_TEMP_DIR"] = f"{root}/served"
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        Editor.load(asked.model, *asked.settings, folder=root)  # what is missing shows now, not to a visitor
+        Editor.load(asked.model, *asked.settings, folder=root)  # fails now, not at the first visit
         print(f"page: http://{asked.host}:{asked.port} (Ctrl-C ends it)", flush=True)
         launch(page(asked.model, asked.settings, Path(root)), asked.host, asked.port, asked.max_mb)
     return 0

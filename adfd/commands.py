@@ -23,7 +23,7 @@ COMMANDS = {
 
 @command
 def main() -> int:
-    """Run the command of `sys.argv`; the rest of the line is the command's own."""
+    """Run the command named first in `sys.argv`, with the remaining arguments; returns the exit code."""
     name, *rest = sys.argv[1:] or ["edit"]
     if name in ("help", "-h", "--help"):
         print(overview())
@@ -36,11 +36,11 @@ def main() -> int:
     sys.argv = ["adfd" if name == "edit" else f"adfd {name}", *rest]
     made = import_module(COMMANDS[name][0]).main()
     shell = ("weights", "dashboard", "page", "app", "gpu-check")
-    return made if name in shell else 0  # what a stage returns is for a sweep, not the shell
+    return made if name in shell else 0  # a stage's return value is for Hydra's sweeper, not an exit code
 
 
 def overview() -> str:
-    """The help page: every command in a line."""
+    """The help page: one line per command."""
     lines = [f"  adfd {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from adfd.report.heat_map import HeatMap
 
 FOLDER = "overview"
-"""Of a sweep's directory, where its heat maps lie; the kind of the run that shows them."""
+"""Subfolder of a sweep's directory for its heat maps; also the job type of the W&B run that shows them."""
 
 
 @command
 def main() -> int:
-    """Save what W&B shows of a sweep and print where, or with --dry-run its JSON. Exit code 1 with a message."""
+    """Save a sweep's overview, workspace and report to W&B and print their URLs, or with --dry-run their JSON.
+
+    Returns the exit code; 1 with a message on failure.
+    """
     parser = argparse.ArgumentParser(prog="adfd dashboard", description="Write a sweep's overview to W&B.")
     parser.add_argument("--entity", help="the W&B user or team; not needed with --offline")
     parser.add_argument("--project", default="adfd", help="as in logger.project")
@@ -40,13 +43,13 @@ def main() -> int:
 
 
 def write(asked: argparse.Namespace) -> None:
-    """The overview as a run of its own, then the workspace and the report that show it."""
+    """Save the overview as a W&B run of its own, then the workspace and the report that show it."""
     if not asked.entity and not asked.offline:
         raise AdfdError("--entity is missing: the W&B user or team; --offline needs none")
     sweep = Sweep(asked.sweep) if asked.sweep else None
     if asked.offline:
         if sweep is None:
-            raise AdfdError("--offline needs --sweep: there is nothing else to keep for later")
+            raise AdfdError("--offline needs --sweep, since only a sweep's overview can be stored for later")
         overview(sweep, asked, "offline")
         return
     name, maps = (sweep.directory.name, sweep.maps) if sweep else ("adfd", [])
@@ -102,7 +105,7 @@ def overview(sweep: Sweep, asked: argparse.Namespace, mode: str) -> None:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs of a sweep, as their run directories have them."""
+    """The jobs of a sweep, read from their run directories."""
 
     directory: Path
 
@@ -113,24 +116,24 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """The id that the W&B runs of the sweep carry."""
+        """The id stored in the W&B runs of the sweep."""
         return (self.directory / "sweep_id").read_text(encoding="utf-8")
 
     @cached_property
     def jobs(self) -> list[Path]:
-        """The run directories, in the order of their numbers."""
+        """The run directories, sorted by number."""
         found = [file.parent for file in self.directory.glob(f"*/{CONFIG}")]
         return sorted((job for job in found if job.name.isdigit()), key=lambda job: int(job.name))
 
     @cached_property
     def maps(self) -> list[HeatMap]:
-        """Ages by each lambda in which the jobs differ."""
+        """The heat maps: one for each lambda in which the jobs differ."""
         from adfd.report.heat_map import heat_maps
 
         return heat_maps([(lambdas(job), list(latest_outputs(job).values())) for job in self.jobs])
 
     def outputs(self) -> list[Row]:
-        """A row per output with its job, its lambdas, and what the independent judges read if `adfd evaluate` asked."""
+        """A row per output with its job, its lambdas, and the independent judges' readings if they were measured."""
         return [
             {"job": job.name} | {f"loss.{name}": value for name, value in lambdas(job).items()} | row
             for job in self.jobs
@@ -145,7 +148,7 @@ def lambdas(job: Path) -> dict[str, float]:
 
 
 def judged(job: Path, rows: Sequence[Row]) -> list[Row]:
-    """Rows with the independent judges' readings of these pictures, calibrated."""
+    """Rows completed with the independent judges' calibrated readings, where they were measured."""
     from adfd.evaluation import calibration, measuring
     from adfd.evaluation.independent import Independent
 

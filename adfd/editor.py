@@ -1,4 +1,4 @@
-"""Editing from notebooks: `from adfd import Editor`. Each call is one job of the command line, by the same builders."""
+"""Editing in notebooks: `from adfd import Editor`. Each call runs one job, built as by the command line."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ STRIP = 192  # pixels of a picture in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """A person to edit: the overrides that select them, and the readings on their picture."""
+    """A person to edit: the overrides that select the person, the aligned picture and its estimated age."""
 
     name: str
     image: Image.Image
     """256 px, aligned."""
     age: float
-    """As the stack's judge reads it, in years."""
+    """Estimated by the stack's age judge, in years."""
     overrides: tuple[str, ...]
 
     def _repr_html_(self) -> str:
@@ -46,11 +46,11 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One edit, as the run directory has it."""
+    """One edit, read from its run directory."""
 
     run: RunDirectory = field(repr=False)
     row: Row
-    """All that is known of it: a row of `results.jsonl`."""
+    """Its row in `results.jsonl`."""
 
     @property
     def image(self) -> Image.Image:
@@ -60,12 +60,12 @@ class Result:
 
     @property
     def age(self) -> float:
-        """As the stack's judge reads it, in years."""
+        """Estimated by the stack's age judge, in years."""
         return self.row["age"]
 
     @property
     def identity(self) -> float:
-        """Similarity to the source, 1 for the same."""
+        """Identity similarity to the source; 1 for identical faces."""
         return self.row["id_similarity_source"]
 
     @property
@@ -74,9 +74,9 @@ class Result:
         return self.run.load_latent(Path(self.row["image"]).stem)
 
     def save(self, path: Path | str) -> Path:
-        """Write the picture, in the format of the name's ending, and beside it a JSON file; returns the path.
+        """Write the picture, in the format of the path's suffix, and a JSON file next to it; returns the path.
 
-        The JSON has the row and the configuration, which together make the picture again.
+        The JSON contains the row and the configuration, from which the picture can be reproduced.
         """
         self.image.save(path)
         told = json.loads((self.run.path / CONFIG).read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ class Result:
 
 
 class Results(Sequence[Result]):
-    """The edits of one call, by output; a strip of pictures in a notebook."""
+    """The edits of one call, sorted by output; displayed as a strip of pictures in a notebook."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = list(results)
@@ -105,9 +105,9 @@ class Results(Sequence[Result]):
         return Results(self._results[index]) if isinstance(index, slice) else self._results[index]
 
     def save(self, folder: Path | str) -> Path:
-        """Copy the run of these edits, with its `config.json`, to where `adfd evaluate runs=FOLDER` reads it.
+        """Copy the run directory of these edits to `folder`, which `adfd evaluate runs=FOLDER` can read.
 
-        Raises AdfdError where the folder is another configuration's.
+        Returns the folder. Raises AdfdError where it belongs to another configuration.
         """
         if not self:
             raise AdfdError("there are no results to save")
@@ -124,7 +124,7 @@ class Results(Sequence[Result]):
 
 
 class Editor:
-    """A model stack and the settings that all edits share. Runs lie in `folder`: the same call again finds its own."""
+    """A model stack and the settings shared by all edits. Runs are stored in `folder`; repeated calls reuse them."""
 
     def __init__(self, overrides: Sequence[str], folder: Path) -> None:
         self.overrides = tuple(overrides)
@@ -135,7 +135,7 @@ class Editor:
     def load(cls, model: str = "mobile", *overrides: str, folder: Path | str | None = None) -> Editor:
         """An editor with the stack `model`; `overrides` as on the command line, such as "refine.max_steps=20".
 
-        Without a `folder` the runs are gone with the editor. Raises AdfdError where weights are missing.
+        Without a `folder` the runs are deleted together with the editor. Raises AdfdError where weights are missing.
         """
         kept = None if folder else tempfile.TemporaryDirectory(prefix="adfd-")
         editor = cls([f"model={model}", "logger=none", *overrides], Path(folder or kept.name))  # type: ignore[union-attr]
@@ -144,12 +144,12 @@ class Editor:
         return editor
 
     def person(self, photo: Path | str | None = None, *, seed: int | None = None) -> Person:
-        """The person on a photo, or the synthetic person of a seed; with neither, the demo's portrait.
+        """The person on a photo, or the synthetic person of a seed; without either, the person of the demo's portrait.
 
-        Raises AdfdError where no face can be used.
+        Raises AdfdError where both are given or no face is usable.
         """
         if photo is not None and seed is not None:
-            raise AdfdError(f"a person has a photo or a seed, got photo={photo} and seed={seed}")
+            raise AdfdError(f"give a photo or a seed, not both; got photo={photo} and seed={seed}")
         chosen: tuple[str, ...] = ("data=portrait",)
         if photo is not None:
             chosen = ("data=folder", "data.path=" + quoted(str(Path(photo).resolve())))
@@ -159,15 +159,15 @@ class Editor:
         return Person(sources.names[0], to_pil(sources.img[0]), sources.age[0].item(), chosen)
 
     def diversify(self, person: Person, age: float, n: int = 5, seed: int = 0, *overrides: str) -> Results:
-        """`n` diverse edits of a person at an age."""
+        """`n` diverse edits of a person at an age in years."""
         return self.edit(person, "diversify", age, f"method.n_outputs={n}", f"seed={seed}", *overrides)
 
     def guided(self, person: Person, age: float, *overrides: str) -> Results:
-        """One edit along the latent age path, to where the judge reads the age."""
+        """One edit, moved along the latent age path until its estimated age is `age`, in years."""
         return self.edit(person, "guided", age, *overrides)
 
     def edit(self, person: Person, method: str, age: float, *overrides: str) -> Results:
-        """Any method of the command line. Raises AdfdError where every output failed."""
+        """Edit a person at an age in years with any method. Raises AdfdError where every output failed."""
         cfg = self._config((*person.overrides, f"method={method}", f"target_age={age}", *overrides))
         identity = build_shared.identity(cfg)
         with RunDirectory(self.folder / config_hash(identity), identity, build_shared.told(cfg)) as run:
@@ -179,7 +179,7 @@ class Editor:
         return Results(made)
 
     def _config(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job, as `adfd` composes it."""
+        """The configuration of a job, composed as by the command line."""
         with initialize_config_dir(str(schema.CONF), version_base="1.3"):
             cfg = compose("edit", [*self.overrides, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
@@ -189,7 +189,7 @@ class Editor:
 
 
 def quoted(value: str) -> str:
-    """A value quoted for Hydra's grammar, whatever characters it has."""
+    """A value quoted for Hydra's grammar; any characters are allowed."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

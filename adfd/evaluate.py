@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Measure what the rows of the runs lack, and write metrics, tables, figures and the page."""
+    """Measure the missing quantities of the runs, and write metrics, tables, figures and the page."""
     from adfd.evaluation.jobs import write_metrics
     from adfd.report.run_page import write_report
 
@@ -55,7 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def measure(cfg: DictConfig, output: Path) -> list[Job]:
-    """Every run with its rows completed, those of a folder made first."""
+    """The runs as jobs with completed rows; a folder of pictures is converted to a run first."""
     from adfd.evaluation.jobs import latest_rows, make_job
 
     records = build_evaluate.records(cfg, output)
@@ -76,7 +76,7 @@ def measure(cfg: DictConfig, output: Path) -> list[Job]:
 
 
 def redraw_sheets(job: Job) -> None:
-    """Draw a run's own sheets again with what the independent judges read, where they did."""
+    """Redraw a run's contact sheets with the independent judges' readings, where there are any."""
     from adfd.evaluation.measuring import groups
     from adfd.runs.sheets import outputs_sheet
 
@@ -88,13 +88,16 @@ def redraw_sheets(job: Job) -> None:
 
 
 def places(cfg: DictConfig, output: Path) -> list[Path]:
-    """Where tables and figures go: the evaluation's own directory, and the one that was evaluated, if it is one."""
+    """Folders for tables and figures: the evaluation's own, and the evaluated one if there is only one."""
     paths = build_evaluate.run_paths(cfg) if cfg.source == "runs" else []
     return list(dict.fromkeys([output, *(path.resolve() for path in paths if len(paths) == 1)]))
 
 
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], rows: Sequence[Job], folder: Path) -> None:
-    """The aggregate of the jobs, and of the tables' rows one by quantity, and one by target age where they differ."""
+    """Write the jobs' aggregate and the tables.
+
+    The tables: by quantity; by target age, for several ages; and paired differences, for a job `table.against`.
+    """
     from adfd.evaluation.jobs import write_aggregate
     from adfd.evaluation.paired import against
     from adfd.report import paper_tables
@@ -113,7 +116,7 @@ def write_tables(cfg: DictConfig, jobs: Sequence[Job], rows: Sequence[Job], fold
 
 
 def pass_curves(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Of every job that the panel read, by label, what passes at which threshold."""
+    """The pass curves by label, for jobs that the panel read."""
     from adfd.evaluation.jobs import label
     from adfd.evaluation.pass_curve import pass_curve
 
@@ -123,7 +126,7 @@ def pass_curves(cfg: DictConfig, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def write_curves(curve: dict[str, Any], folder: Path) -> None:
-    """`pass_curve.json` and `.csv`, where there is something to tell."""
+    """Write `pass_curve.json` and `pass_curve.csv`, unless there is no curve."""
     from adfd.evaluation import pass_curve
 
     if curve:
@@ -131,13 +134,13 @@ def write_curves(curve: dict[str, Any], folder: Path) -> None:
 
 
 def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, and below them unedited faces of the same ages where the independent judges read them."""
+    """The rows of the tables: the jobs, and the job of unedited faces if there is one."""
     natural = build_independent.natural_faces(cfg, jobs) if cfg.table.natural else None
     return [*jobs, *([natural] if natural else [])]
 
 
 def draw(cfg: DictConfig, jobs: Sequence[Job], curve: dict[str, Any]) -> dict[str, bytes]:
-    """The figures that these jobs have data for, as files by name."""
+    """The figures for which the jobs have data, as file contents by file name."""
     from adfd.report import figures, judge_figures
 
     made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
@@ -160,7 +163,7 @@ def write_figures(drawn: dict[str, bytes], folder: Path) -> None:
 
 
 def title(cfg: DictConfig) -> str:
-    """The title of the page: the names of the evaluated folders."""
+    """Title of the page: the names of the evaluated folders."""
     paths = [cfg.folder.path] if cfg.source == "folder" else build_evaluate.run_paths(cfg)
     return ", ".join(Path(path).name for path in paths)
 
@@ -171,11 +174,11 @@ def curves(drawn: dict[str, bytes]) -> dict[str, str]:
 
 
 def show(cfg: DictConfig, jobs: Sequence[Job]) -> None:
-    """The means on the terminal, and the judges' names."""
+    """Print the means and the judges' names."""
     from adfd.report import paper_tables
 
     table = paper_tables.by_quantity(jobs, cfg.table.columns)
-    titles = ["quantity", *(name.replace(" ", "\n") for name in table.labels)]  # a quantity a line: there are many
+    titles = ["quantity", *(name.replace(" ", "\n") for name in table.labels)]  # one line per quantity: there are many
     rows: list[list[Any]] = [["status", *(job.status for job in jobs)]]
     for column in table.columns:
         rows.append([column.quantity.title, *(value and value.mean for value in column.values)])

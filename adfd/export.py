@@ -27,14 +27,14 @@ def stage_main(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The format may be named first: `adfd export onnx model=mobile`."""
+    """Entry point; removes the optional first argument that names the format: `adfd export onnx model=mobile`."""
     if sys.argv[1:2] == ["onnx"]:
         del sys.argv[1]
     stage_main()
 
 
 def export_onnx(cfg: DictConfig) -> None:
-    """Write the files, the age path for whoever edits with them, and a table of errors and times."""
+    """Write the ONNX files, the age path, which edits with them need, and a table of errors and times."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     networks = build_shared.networks(cfg)
     made = export(networks, folder, cfg.seed, cfg.tolerance)
@@ -49,7 +49,7 @@ def export_onnx(cfg: DictConfig) -> None:
 
 
 def table(made: list[Exported]) -> str:
-    """One row for each file: errors to double precision, and seconds for two rows of input."""
+    """CSV with one row per file: errors relative to double precision, and seconds for a batch of two."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["part", "megabytes", "largest_value", "onnx_error", "torch_error", "onnx_seconds", "torch_seconds"])

@@ -15,7 +15,7 @@ from adfd.report.markdown import records
 
 @command
 def main() -> int:
-    """Write `gpu-check.json` and `gpu-check.md` and print the latter; 1 where there is no such device."""
+    """Write `gpu-check.json` and `gpu-check.md` and print the latter; exit code 1 where the device is unusable."""
     parser = argparse.ArgumentParser(
         prog="adfd gpu-check",
         description="Agreement with the CPU, precisions, seconds a step by batch size, memory, share of the ceiling.",
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def check(device: str, model: str, most: int) -> dict[str, Any]:
-    """What `adfd.models.device_check` finds. Raises AdfdError where the device is not there."""
+    """Run `adfd.models.device_check`. Raises AdfdError where the device is unusable."""
     import torch
 
     from adfd import models
@@ -45,7 +45,7 @@ def check(device: str, model: str, most: int) -> dict[str, Any]:
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
         reason = str(error).splitlines()[0]
         raise AdfdError(f"--device {device} cannot be used here ({reason}); --device cpu shows what is done") from None
     cpu = models.load_tiny() if model == "tiny" else models.load_mobile()
@@ -54,7 +54,7 @@ def check(device: str, model: str, most: int) -> dict[str, Any]:
 
 
 def page(told: dict[str, Any]) -> str:
-    """The findings as Markdown."""
+    """The results as Markdown."""
     memory = f", {told['memory_gb']:.0f} GB" if told["memory_gb"] else ""
     share = f"{100 * told['share_of_ceiling']:.0f} %"
     lines = [

@@ -1,7 +1,7 @@
-"""Command "page": a run or a sweep as one page to look at, also while it runs. `adfd page SWEEP [--live]`.
+"""Command "page": a run or a sweep as one HTML page, also while it runs. `adfd page SWEEP [--live]`.
 
-The page is a file without a server: with `--live` it is written again every few seconds and loads itself again. It
-measures nothing: what `adfd evaluate` has measured is on it.
+The page is a file and needs no server: with `--live` it is rewritten every few seconds and reloads itself. The command
+measures nothing, but shows the measurements of `adfd evaluate`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ schema.register()
 
 @command
 def main() -> int:
-    """Write the page and print its path; with --live go on until no job runs. Exit code 1 with a message on failure."""
+    """Write the page and print its path; with --live repeat until no job runs. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="adfd page", description="A run or a sweep as one page to look at.")
     parser.add_argument("runs", nargs="+", type=Path, help="directory of a run, a sweep, or a folder above them")
     parser.add_argument("--output", type=Path, help="the page; without it, page.html in the first directory")
@@ -53,12 +53,12 @@ def main() -> int:
             running = write(asked.runs, page, asked.every)
     except KeyboardInterrupt:
         if begun(asked.runs):
-            write(asked.runs, page, 0)  # one that loads itself no longer
+            write(asked.runs, page, 0)  # a last version, which no longer reloads itself
     return 0
 
 
 def begun(runs: Sequence[Path]) -> bool:
-    """Whether there is something to show; not where a sweep has a name and no job. Raises AdfdError for no sweep."""
+    """True where there is a run to show, False for a sweep without jobs. Raises AdfdError where there is neither."""
     try:
         return bool(find_runs(runs))
     except AdfdError:
@@ -68,7 +68,10 @@ def begun(runs: Sequence[Path]) -> bool:
 
 
 def write(runs: Sequence[Path], page: Path, every: int) -> bool:
-    """Write the page of the runs as they are now; it loads itself again while one goes on. Returns whether one does."""
+    """Write the page in the runs' current state; returns True where a job is running.
+
+    While one is running the page reloads itself after `every` seconds, if that is above 0.
+    """
     jobs = read(runs)
     running = any(job.status == "running" for job in jobs)
     title = ", ".join(path.resolve().name for path in runs)
@@ -77,7 +80,7 @@ def write(runs: Sequence[Path], page: Path, every: int) -> bool:
 
 
 def read(runs: Sequence[Path]) -> list[Job]:
-    """The jobs as they are on the disk, with what was measured on them."""
+    """The jobs in their current state on disk, with their measurements."""
     cfg = _config()
     bootstrap = build_shared.settings(cfg.bootstrap)
     jobs = []
@@ -93,12 +96,12 @@ def read(runs: Sequence[Path]) -> list[Job]:
 
 
 def lost(job: Job) -> Job:
-    """A job that says it runs, where no process is at it."""
+    """A job of status running for which there is no process, with status lost."""
     return replace(job, status="lost", reason="it ended without a summary, as a killed job does")
 
 
 def state(jobs: Sequence[Job], every: int) -> str:
-    """How far running jobs are, in a line."""
+    """The progress of the running jobs as one line."""
     counts = ", ".join(f"{n} {status}" for status, n in Counter(job.status for job in jobs).items())
     made = sum(row["status"] == "ok" for job in jobs for row in job.rows)
     parts = [f"Live at {datetime.now():%H:%M:%S}, anew every {every} s. Jobs: {counts}; {made} outputs are finished."]

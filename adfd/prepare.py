@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Align and invert the photos of `data`, keep both for later runs, and list what became of every photo."""
+    """Align and invert the photos of `data`, cache both for later runs, and list every photo's status."""
     from adfd.config import build_prepare
     from adfd.faces.prepared import write_table
 

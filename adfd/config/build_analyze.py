@@ -1,4 +1,4 @@
-"""The channel analysis from its config."""
+"""Build the channel analysis from its config."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def analysis(cfg: DictConfig) -> Any:
-    """The analysis, a function of (networks, seed, shards) with its settings. Raises AdfdError on impossible ones."""
+    """The analysis, a function of (networks, seed, shards). Raises AdfdError for impossible settings."""
     return settings(cfg.analysis)
 
 
 def compared(cfg: DictConfig, generator: str) -> Channels | None:
-    """The channels that `compare` names, shown beside ours, or None. Raises AdfdError for another generator."""
+    """The channel statistics in the file `compare`, or None. Raises AdfdError where they are of another generator."""
     from adfd.stylespace.statistics import Channels
 
     return None if cfg.compare is None else Channels.load(Path(cfg.compare), generator)
 
 
 def shards(cfg: DictConfig, on_unit: Callable[[int], object]) -> Shards:
-    """Where the analysis keeps its parts: in the run's folder, or in the sweep's, whose jobs share faces."""
+    """The analysis's shards: in the run's folder; in a sweep in the sweep's folder, since its jobs share faces."""
     from adfd.analysis.shards import Shards
 
     hydra = HydraConfig.get()

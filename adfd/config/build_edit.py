@@ -1,4 +1,4 @@
-"""The main job from its config."""
+"""Build the main job from its config."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
-    """Whether an earlier start finished every output of every photo in the folder now. Loads nothing."""
+    """True where an earlier start finished every output of every photo now in the folder. Loads no network."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
@@ -53,28 +53,28 @@ def done(cfg: DictConfig, run: RunDirectory) -> bool:
     for table, (folder, *how) in folders.items():
         files = [file.open(encoding="utf-8", newline="") for file in run.path.glob(table)]
         seen = {record["photo"] for file in files for record in csv.DictReader(file)}
-        with suppress(AdfdError):  # photos that are gone by now were done with
+        with suppress(AdfdError):  # the photos may have been removed since
             if folder and not {cell(str(photo)) for photo in find_photos(Path(folder), *how)} <= seen:
                 return False
     return True
 
 
 def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
-    """The main job. All settings are constructed, which checks them, before any network is loaded."""
+    """Build the main job. All settings are constructed, and thereby checked, before any network is loaded."""
     check(cfg)
     n_outputs, function = method(cfg)
     path, search = settings(cfg.path), settings(cfg.search)
     moving = animation(cfg)
     settings(cfg.prepare)
     if "references" in cfg.method:
-        find_photos(Path(plain(cfg)["method"]["references"]))  # what is missing shows before minutes of inversion
+        find_photos(Path(plain(cfg)["method"]["references"]))  # fails before minutes of inversion
     if (ranks := fabric(cfg)).is_global_zero:
         run.hold()
     stack = networks(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
     if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
-        log.info("the channels file is without analysis=nature: styles are not screened, natural spread is unknown")
+        log.info("the channels file lacks analysis=nature: gender and natural spread of samples are not checked")
     persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     others = references(cfg)
@@ -88,7 +88,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     if cfg.hardware.probe:
         first = transformed_anchors(stack, persons.sources[:1], target_ages(cfg)[0], 1, cfg.age_image)
         n_rendered = probed_batch_size(stack, first, settings(cfg.loss))
-        log.info("%d samples at once, by trying; hardware.probe=false takes the configured batch sizes", n_rendered)
+        log.info("probed batch size: %d samples; hardware.probe=false uses the configured batch sizes", n_rendered)
         function = in_batches(function, n_rendered)
     anchors = partial(_anchors, stack, persons.sources, guidance, n_rendered, cfg.age_image)
     name, names = HydraConfig.get().runtime.choices["method"], others.sources.names if others else ()
@@ -110,13 +110,13 @@ def _anchors(
     stop: int,
     age: float,
 ) -> Anchors:
-    """Anchors of `sources[first:stop]` at an age, guided along the age path where `guidance` says how."""
+    """Anchors of `sources[first:stop]` at an age in years; with `guidance` moved along the age path to that age."""
     anchors = transformed_anchors(stack, sources[first:stop], age, batch_size, age_image)
     return guided_anchors(stack, anchors, *guidance, batch_size, age_image) if guidance else anchors
 
 
 def method(cfg: DictConfig) -> tuple[int, Callable]:
-    """Outputs per photo, and the method as a function of (networks, anchors, z, on_step)."""
+    """Number of outputs per photo, and the method as a function of (networks, anchors, draws, on_step)."""
     n_outputs = cfg.method.get("n_outputs", 1)
     if n_outputs < 1:
         raise AdfdError(f"method.n_outputs must be at least 1, got {n_outputs}")
@@ -131,7 +131,7 @@ def method(cfg: DictConfig) -> tuple[int, Callable]:
 
 
 def in_batches(function: Callable, size: int) -> Callable:
-    """A method that renders and refines `size` samples at once, where it does either."""
+    """The method with its batch sizes of rendering and refinement, where it has them, set to `size`."""
     given = getattr(function, "keywords", {})
     changes: dict[str, Any] = {"batch_size": size} if "batch_size" in given else {}
     if "refinement" in given:
@@ -140,7 +140,7 @@ def in_batches(function: Callable, size: int) -> Callable:
 
 
 def animation(cfg: DictConfig) -> Animation:
-    """How the outputs of a photo become moving pictures. Raises AdfdError where there is only one target age."""
+    """The settings of animations. Raises AdfdError where they are on and there is only one target age."""
     made: Animation = settings(cfg.animation)
     if made.formats and len(ages := target_ages(cfg)) < 2:
         raise AdfdError(f"animation needs at least two target ages, target_age is {ages[0]:g}; set target_age=[20,70]")

@@ -1,4 +1,4 @@
-"""The evaluation from its own config and from those of the runs to evaluate."""
+"""Build the evaluation from its own config and from those of the runs to evaluate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse impossible values before anything is read. Raises AdfdError naming the key and what is allowed."""
+    """Check values before any file is read. Raises AdfdError naming the key and the allowed values."""
     from adfd.evaluation.quantities import QUANTITIES
 
     for key, allowed in {"source": ("runs", "folder"), "judges": ("run", "model")}.items():
@@ -47,12 +47,12 @@ def check(cfg: DictConfig) -> None:
 
 
 def run_paths(cfg: DictConfig) -> list[Path]:
-    """`runs` as paths."""
+    """The value of `runs` as a list of paths."""
     return [Path(path) for path in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)]
 
 
 def records(cfg: DictConfig, output: Path) -> list[Record]:
-    """The runs to evaluate: those below `runs`, or a folder of pictures turned into one run, written to `output`."""
+    """The runs to evaluate: those below `runs`, or a folder of pictures converted to one run in `output`."""
     from adfd.config.foreign_run import record
     from adfd.evaluation.foreign import score
     from adfd.evaluation.jobs import find_runs
@@ -67,7 +67,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
 
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
-    """How a run's pictures are measured. Networks are loaded at the first measurement."""
+    """The settings for measuring a run's pictures. Networks are loaded at the first measurement."""
     from adfd.evaluation.measuring import Measuring
     from adfd.models.judges import judge_names
 
@@ -85,7 +85,7 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
 
 
 def views_of(run: Record) -> Views:
-    """The views over which a run read ages; one where it knew of none. Raises AdfdError where they are no views."""
+    """The views in a run's config; one view where it has none. Raises AdfdError where they are malformed."""
     from adfd.models.views import ONE_VIEW, Views
 
     told = run.config.get("views")
@@ -98,7 +98,7 @@ def views_of(run: Record) -> Views:
 
 
 def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = True) -> Networks:
-    """The stack of a run, whose files lie where the user said that they may; or the one that the user chose."""
+    """Load the user's own `model`, or a run's stack, whose files must lie in places that the user trusts."""
     from adfd.config.foreign_run import check_files
     from adfd.config.schema import PACKAGE
     from adfd.models.weights import cache_folder

@@ -1,4 +1,4 @@
-"""The independent judges of an evaluation, and the unedited faces that its outputs are compared with."""
+"""Build the independent judges of an evaluation, and the job of unedited faces with which outputs are compared."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def independent(run: Record, identity_judge: str, batch_size: int) -> Independent:
-    """The independent judges whose files are there; networks are loaded when a picture is read.
+    """The independent judges whose weight files exist; networks are loaded when the first picture is read.
 
-    Unedited faces to compare with, for KID, are known of the mobile generator alone.
+    KID is available only for runs of the mobile generator, for which the package has unedited faces.
     """
     from adfd.evaluation import calibration
     from adfd.evaluation.independent import Independent
@@ -45,7 +45,10 @@ def independent(run: Record, identity_judge: str, batch_size: int) -> Independen
 
 
 def natural_faces(cfg: DictConfig, jobs: Sequence[Job]) -> Job | None:
-    """Unedited faces that the loop reads like the jobs' outputs; None where the panel or dlib read none of them."""
+    """A job of unedited faces with the ages of the jobs' outputs.
+
+    None where the panel read no output, or the loop's age judge is not dlib's.
+    """
     from adfd.evaluation import calibration, natural
     from adfd.evaluation.independent import FLAG_YEARS
     from adfd.evaluation.jobs import Job, estimates

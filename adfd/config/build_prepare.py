@@ -1,4 +1,4 @@
-"""The faces that a config asks for, prepared once in a process."""
+"""Prepare the faces of a config, once per process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def people(cfg: DictConfig) -> People:
-    """This rank's people to edit: photos aligned and inverted, or synthetic persons. Made once per process."""
+    """This rank's people to edit: from photos, aligned and inverted, or synthetic. Cached in the process."""
     chosen = plain(cfg)
     parts = {key: chosen[key] for key in ("data", "prepare", "model", "paths")}
     settings(cfg.prepare)
@@ -31,7 +31,7 @@ def people(cfg: DictConfig) -> People:
 
 
 def references(cfg: DictConfig) -> People | None:
-    """The reference people of a method that mixes layers, all of them on every rank; None for other methods."""
+    """All reference people of a method with references, on every rank; None for other methods."""
     if "references" not in cfg.method:
         return None
     parts = {key: plain(cfg)[key] for key in ("prepare", "model", "paths")}
@@ -40,7 +40,7 @@ def references(cfg: DictConfig) -> People | None:
 
 
 def forget() -> None:
-    """Let go of the people that were made in this process; their files stay."""
+    """Clear this process's cache of people; their files remain."""
     _people.cache_clear()
 
 

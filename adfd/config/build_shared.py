@@ -1,6 +1,6 @@
-"""What the stages' builders share: settings, device, networks, and which keys identify a run.
+"""Common parts of the builders: settings, device, networks, and the keys that identify a run.
 
-What is constant over the jobs of a sweep is built once.
+Objects that are the same for all jobs of a sweep are built once per process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
 
-if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
+if TYPE_CHECKING:  # slow to import; an error in a key should show before
     from lightning.fabric import Fabric
 
     from adfd.models.networks import Networks
@@ -27,14 +27,13 @@ if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
 log = logging.getLogger(__name__)
 
 VIEWS = ("logger", "paths", "sweep", "paste")
-"""Parts of a config that no result depends on: who follows a run, where things lie, what becomes of earlier jobs, and
-whether outputs also go back into their photos."""
+"""Parts of a config that do not affect results: trackers, paths, resumption of sweeps, pasting."""
 OURS = ("probe", "compile", "tf32")
 """Keys of `hardware` that are not Lightning's."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain containers, resolved. Raises AdfdError naming the first key without a value."""
+    """A config as resolved plain containers. Raises AdfdError naming the first key without a value."""
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except Exception as error:
@@ -48,12 +47,12 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
 
 
 def pictures(cfg: DictConfig) -> dict[str, Any]:
-    """The same of an evaluation of another program's pictures."""
+    """The part of an evaluation's config that the readings of another program's pictures depend on."""
     return {key: plain(cfg[key]) for key in ("folder", "prepare", "model")}
 
 
 def told(cfg: DictConfig) -> dict[str, Any]:
-    """The record that a run directory keeps: stage, method, overrides and the config, resolved for its readers."""
+    """The content of a run's `config.json`: stage, method, experiment, overrides and the resolved config."""
     hydra = HydraConfig.get()
     return {
         "stage": hydra.job.name,
@@ -69,7 +68,7 @@ def in_sweep() -> bool:
 
 
 def settings(node: Any) -> Any:
-    """An instance from a config node, with the settings' own message where a value is impossible."""
+    """Instantiate a config node. Raises the settings class's own AdfdError where a value is impossible."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -84,7 +83,7 @@ def settings(node: Any) -> Any:
 
 
 def fabric(cfg: DictConfig) -> Fabric:
-    """Device, precision and ranks, launched."""
+    """The launched Fabric, which provides device, precision and ranks. Raises AdfdError where it cannot be made."""
     return _fabric(json.dumps(plain(cfg.hardware), sort_keys=True))
 
 
@@ -107,7 +106,7 @@ def _fabric(hardware: str) -> Fabric:
 
 
 def networks(cfg: DictConfig, channels: bool = True) -> Networks:
-    """The model stack on the hardware's device; loaded once. `channels=False` leaves its statistics out."""
+    """The model stack on the hardware's device, cached in the process; without channel statistics if not `channels`."""
     model = plain(cfg.model)
     target = model.pop("_target_")
     chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
@@ -133,6 +132,6 @@ def _networks(target: str, settings: str, made: Fabric, compiled: bool) -> Netwo
     if compiled:
         from adfd.models.compiled import compile_generator
 
-        log.info("compiling the generator: a minute, less where an earlier run has kept it")
+        log.info("compiling the generator: takes a minute, less if cached by an earlier run")
         compile_generator(stack)
     return stack

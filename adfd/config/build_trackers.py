@@ -1,4 +1,4 @@
-"""The trackers of a stage from its config: who follows a run."""
+"""Build the trackers of a stage from its config."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from adfd.config.build_shared import VIEWS, fabric, identity, in_sweep, plain
 from adfd.runs import tracking
 from adfd.runs.directory import config_hash, link_wandb
 
-if TYPE_CHECKING:  # slow to import, which a misspelt key should not wait for
+if TYPE_CHECKING:  # slow to import; an error in a key should show before
     from adfd.models.networks import Networks
 
 
 def check_logger(cfg: DictConfig) -> None:
-    """Refuse impossible values of `logger`. Raises AdfdError naming the key, the value and what is allowed."""
+    """Check the values of `logger`. Raises AdfdError naming the key, the value and the allowed values."""
     if cfg.logger.every_n_steps < 1:
         raise AdfdError(f"logger.every_n_steps must be at least 1, got {cfg.logger.every_n_steps}")
     if cfg.logger.mode not in tracking.MODES:
@@ -26,9 +26,9 @@ def check_logger(cfg: DictConfig) -> None:
 
 
 def trackers(cfg: DictConfig, directory: Path, group: str, stack: Networks) -> list[tracking.Tracker]:
-    """The trackers that `logger` asks for, on the first rank only. The choice in config group `group` is the job type.
+    """The trackers enabled in `logger`, on the first rank; an empty list on the others.
 
-    Each records which channels file the stack has.
+    The option chosen in config group `group` is W&B's job type. Each tracker records the stack's channels file.
     """
     hydra, made = HydraConfig.get(), list[tracking.Tracker]()
     if fabric(cfg).global_rank > 0:

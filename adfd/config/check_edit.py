@@ -1,4 +1,4 @@
-"""What the main job refuses before it starts, and the target ages of its config."""
+"""Checks of the main job's config before it starts, and its target ages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adfd.config.build_trackers import check_logger
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse impossible values of the root config. Raises AdfdError naming the key, the value and what is allowed."""
+    """Check the values of the root config. Raises AdfdError naming the key, the value and the allowed values."""
     for key in ("photos_per_batch", "render_batch_size"):
         if cfg[key] < 1:
             raise AdfdError(f"{key} must be at least 1, got {cfg[key]}")
@@ -28,7 +28,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def target_ages(cfg: DictConfig) -> list[float]:
-    """`target_age` as a list, in years. Raises AdfdError for what is no number or beyond the age estimator."""
+    """`target_age` as a list, in years. Raises AdfdError for values that are no numbers or out of the model's range."""
     values = plain(cfg)["target_age"]
     values = values if isinstance(values, list) else [values]
     if len(cfg.model.age_range) != 2:

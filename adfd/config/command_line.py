@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line: keys that nothing reads, keys taken away, values of another type."""
+"""Errors of a command line as one line: unknown keys, deleted keys, values of a wrong type."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from adfd.runs import stage as stage_end
 
 Result = TypeVar("Result")
 UNKNOWN = re.compile(r"Could not (?:override|append to config|delete from config)\W+'?(?P<key>[\w.]+)'")
-"""Hydra's words for a key that there is none of."""
+"""Hydra's messages for a key that does not exist."""
 REFERENCE = re.compile(r"\$\{\.*([\w.]+)\}")
 FULL = "HYDRA_FULL_ERROR"
 
 
 def entry(stage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Of a stage's `main`: one line and exit code 1 where its command line or a file is wrong.
+    """Decorator of a stage's `main`: an error in the command line or in a file prints one line, with exit code 1.
 
-    With HYDRA_FULL_ERROR=1 it ends with a traceback instead, as defects of the program always do.
+    With HYDRA_FULL_ERROR=1 it gives a traceback instead, as defects of the program always do.
     """
 
     def decorate(main: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def entry(stage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def told(*passed: DictConfig) -> Any:
             if passed or stage_end.TRACED:
                 return main(*passed)
-            os.environ[FULL] = "1"  # lets errors through, which Hydra prints in words of its own
+            os.environ[FULL] = "1"  # makes Hydra raise errors instead of printing them itself
             try:
                 return main()
             except KeyboardInterrupt:
@@ -49,7 +49,7 @@ def entry(stage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 sys.exit(INTERRUPTED)
             except Exception as error:
                 if any(frame.name == "run_job" for frame in traceback.extract_tb(error.__traceback__)):
-                    raise  # a defect of the job; users' mistakes end it elsewhere
+                    raise  # a defect of the program: the job handles the user's errors itself
                 print(f"error: {in_a_line(error, stage, sys.argv[1:])}", file=sys.stderr)
                 sys.exit(1)
             finally:
@@ -61,7 +61,7 @@ def entry(stage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def checked(job: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
-    """The job of a stage, which looks at its keys first."""
+    """Decorator of a stage's job that checks the config's keys first."""
 
     @wraps(job)
     def with_known_keys(cfg: DictConfig) -> Result:
@@ -72,10 +72,9 @@ def checked(job: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Resul
 
 
 def check_keys(cfg: DictConfig) -> None:
-    """Raise AdfdError where a key was added that nothing reads, or one was taken away that the schema has.
+    """Raise AdfdError where an unknown key was added, or a key of the schema was deleted.
 
-    Added keys are read where an interpolation names them, and by what is not ours: a node with a `_target_` of the
-    user's own may hold what it likes.
+    Added keys are permitted where an interpolation refers to them, and in nodes whose `_target_` is not in adfd.
     """
     referred = REFERENCE.findall(OmegaConf.to_yaml(cfg))
     for at, node in _nodes(cfg):
@@ -111,7 +110,7 @@ def _joined(at: str, name: Any) -> str:
 
 
 def _alike(key: str, other: str) -> float:
-    """How alike two keys are, as a whole or by their last names, where the whole counts more."""
+    """Similarity of two keys, 0..1: of the whole keys or, weighted less, of their last parts."""
     last = SequenceMatcher(None, key.split(".")[-1], other.split(".")[-1]).ratio()
     return max(SequenceMatcher(None, key, other).ratio(), 0.9 * last)
 
@@ -126,7 +125,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
 
 
 def in_a_line(error: BaseException, stage: str, arguments: Sequence[str] = ()) -> str:
-    """What an error says, in one line; of a key that there is none of, the nearest one that there is."""
+    """An error's message as one line; for an unknown key with the most similar known one."""
     if isinstance(error, AdfdError):
         return str(error)
     text = str(error).partition("Config search path")[0].partition("full_key:")[0].partition("See http")[0]
@@ -147,7 +146,7 @@ def in_a_line(error: BaseException, stage: str, arguments: Sequence[str] = ()) -
 
 
 def default_keys(stage: str, arguments: Sequence[str]) -> list[str]:
-    """All keys of a stage, with the groups that a command line chooses where these compose."""
+    """All keys of a stage, with the group options chosen on the command line if they can be composed."""
     chosen = [word for word in arguments if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     return _composed_keys(stage, tuple(chosen))

@@ -1,6 +1,6 @@
-"""Hydra callback for a multirun of the analysis: how its statistics converge with the number that was varied.
+"""Hydra callback for a multirun of the analysis: convergence of its statistics with the number that was varied.
 
-Leaves `convergence.csv`, `convergence.svg` and `convergence.png` in the sweep's directory.
+Writes `convergence.csv`, `convergence.svg` and `convergence.png` to the sweep's directory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from adfd.runs import console
 
 
 class Convergence(Callback):
-    """Compares the jobs of a sweep, after every job in case it is the last."""
+    """Compares the jobs of a sweep, after each job, since the sweep may be interrupted."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:

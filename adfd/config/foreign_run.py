@@ -1,4 +1,4 @@
-"""A run directory of unknown origin: its record is read without building, resolving or opening what it names."""
+"""Read the record of a run directory of unknown origin without instantiating, resolving or opening what it names."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from adfd.evaluation.jobs import LOSS_TERMS, Record, steering
 from adfd.runs.directory import CONFIG
 
 MAX_BYTES = 2**22
-"""A hundred times a configuration."""
+"""Largest configuration file that is read: a hundred times the usual size."""
 STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
-"""What may stand in a run's `model._target_`."""
+"""Allowed values of a run's `model._target_`."""
 FILES = ("channels", "sam", "arcface", "dex", "alexnet", "generator")
-"""Settings of a stack that name files to open."""
+"""Settings of a stack that are paths of files to open."""
 INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+\}")
-"""What resolves within a configuration, and our own resolver of plain values; no other reads anything for a file."""
+"""Interpolations that are resolved: references within the configuration, and our resolver `compat`."""
 
 
 def record(directory: Path, root: Path, trust: Sequence[str] = ()) -> Record:
-    """The record of a run. Paths below the checkout it was made in are moved below ours, `root`.
+    """The record of a run. Paths below the checkout in which it was made are mapped to ours, `root`.
 
-    Raises AdfdError naming file, key and value where it asks for what may not be built: only our own model stacks are,
-    and those of packages that are named in `trust`.
+    Raises AdfdError naming file, key and value where the record is malformed, or names a model stack that is neither
+    ours nor in a package listed in `trust`.
     """
     file = directory / (CONFIG if (directory / CONFIG).exists() else ".hydra/config.yaml")
     try:
@@ -59,7 +59,7 @@ def record(directory: Path, root: Path, trust: Sequence[str] = ()) -> Record:
 
 
 def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None:
-    """Refuse a stack that is not ours, nor of a package that is trusted, and settings that it does not have."""
+    """Raise AdfdError where a stack is neither ours nor of a trusted package, or has unknown settings."""
     target = model.get("_target_")
     trusted = isinstance(target, str) and any(target.startswith(f"{package}.") for package in trust)
     if target not in STACKS and not trusted:
@@ -82,7 +82,7 @@ def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None
 
 
 def check_files(model: dict[str, Any], run: Path, places: Sequence[Path]) -> None:
-    """Refuse a stack whose files are neither in its run's folder nor in one of these places: it names what it likes.
+    """Check that a stack's files lie in its run's folder or in one of `places`, since a run may name any file.
 
     Raises AdfdError naming the run, the key, the file and the remedy.
     """
@@ -97,12 +97,12 @@ def check_files(model: dict[str, Any], run: Path, places: Sequence[Path]) -> Non
 
 
 def _kept(file: Path) -> dict[str, Any]:
-    """The run directory's own record, which is resolved."""
+    """The record in a run's `config.json`, whose config is resolved."""
     return json.loads(_text(file))
 
 
 def _hydras(directory: Path) -> dict[str, Any]:
-    """The same from the files that Hydra left, of runs without a record of their own."""
+    """The record from Hydra's files, for runs without `config.json`."""
     cfg, hydra, overrides = (_yaml(directory / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides"))
     for key, value in _strings(cfg):
         if "${" in INTERPOLATION.sub("", value):
@@ -127,7 +127,7 @@ def _hydras(directory: Path) -> dict[str, Any]:
 
 def _yaml(file: Path) -> Any:
     text = _text(file)
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them can stand for gigabytes
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # nested aliases can expand to gigabytes
         raise AdfdError(f"{file} holds aliases, which no run writes; leave this run out")
     return yaml.safe_load(text)
 
@@ -141,7 +141,7 @@ def _text(file: Path) -> str:
 
 
 def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """All strings of a configuration, keys too, with where they stand."""
+    """All strings of a configuration, including keys, as (dotted key, string)."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield key, str(name)
@@ -154,7 +154,7 @@ def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _moved(model: dict[str, Any], theirs: str, ours: str) -> dict[str, Any]:
-    """A stack's settings with paths below one checkout put below another."""
+    """A stack's settings, with paths below the checkout `theirs` mapped to the checkout `ours`."""
     return {
         key: ours + value.removeprefix(theirs) if isinstance(value, str) and value.startswith(f"{theirs}/") else value
         for key, value in model.items()

@@ -1,7 +1,7 @@
-"""The typed root schema of every stage: what may be set, of which type. Numbers stand in `conf/`, never here.
+"""The typed root schema of every stage: its keys and their types. Default values are in `conf/`, never here.
 
-Misspelt keys and wrong types are refused while Hydra composes, before any weight is read. Ranges are checked by the
-settings themselves (`LossWeights`, `Refinement`, ...), which the builders make before they load a network.
+Misspelt keys and wrong types are refused while Hydra composes, before any weights are read. Ranges are checked by the
+settings classes (`LossWeights`, `Refinement`, ...), which the builders construct before they load a network.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from adfd.config.sweep import job_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "edit.yaml").exists() else None
-"""None where the package was installed: it then carries `conf` itself, and runs write below the working directory."""
+"""None where the package is installed; it then contains `conf` itself, and runs write below the working directory."""
 CONF = (CHECKOUT or PACKAGE) / "conf"
 
 
 @cache
 def node(settings: str) -> Any:
-    """The config node of a settings class, `package.module.Class`: its fields, typed and without values, and its
-    `_target_`.
+    """The config node of a settings class `package.module.Class`: its typed fields without values, and `_target_`.
 
-    The class is read off its source instead of imported: what it stands beside takes seconds to import, for which
-    neither `--help` nor a misspelt key should wait. Assign the node to `<settings>Node` in this module: the workers of
-    a sweep find it here by its name.
+    The class is parsed from its source instead of imported, since importing its module takes seconds, which would delay
+    `--help` and the message about a misspelt key. Assign the node to `<settings>Node` in this module, where the workers
+    of a sweep look it up by name.
     """
     module, tree, found = _definition(settings)
     typed: list[Any] = [("_target_", str, field(default=settings))]
@@ -45,11 +44,11 @@ def node(settings: str) -> Any:
 
 @cache
 def function_node(function: str, given: tuple[str, ...], **also: Any) -> Any:
-    """The config node of a method or loader, `package.module.function`: its parameters, typed and without values.
+    """The config node of a method or loader `package.module.function`: its typed parameters without values.
 
-    Those that the program gives it are left out: `given`, and its positional ones where it has keyword-only ones, which
-    makes it a method, built as a partial function. `also` are keys that the builders read, with their types. Assign the
-    node as `node`'s.
+    Parameters that the program passes itself are left out: `given`, and, for a function with keyword-only parameters,
+    which is a method and built as a partial function, all positional ones. `also` are further keys that the builders
+    read, with their types. Assign the node to a name in this module as for `node`.
     """
     module, tree, found = _definition(function)
     parameters = found.args.kwonlyargs or found.args.args
@@ -62,7 +61,7 @@ def function_node(function: str, given: tuple[str, ...], **also: Any) -> Any:
 
 
 def _definition(name: str) -> tuple[str, ast.Module, Any]:
-    """Of `package.module.name` the module's name, the module parsed, and the class or function of that name in it."""
+    """For `package.module.name`: the module's name, its syntax tree, and the class or function `name` in it."""
     module, own = name.rsplit(".", 1)
     tree = ast.parse((PACKAGE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
     (found,) = (item for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef) and item.name == own)
@@ -76,7 +75,7 @@ def _made(name: str, typed: list[Any]) -> Any:
 
 
 def _kind(annotation: str, tree: ast.Module, module: str) -> Any:
-    """The type of a field: of built-in types as it stands, a path as text, and settings classes as their nodes."""
+    """The type of a field: built-in types unchanged, paths as str, settings classes as their nodes."""
     annotation = annotation.replace("Path | str", "str")
     first = annotation.split(" | ")[0]
     for item in tree.body:
@@ -84,7 +83,7 @@ def _kind(annotation: str, tree: ast.Module, module: str) -> Any:
             return Any if item.module == "typing" or first != annotation else node(f"{item.module}.{annotation}")
         if isinstance(item, ast.ClassDef) and item.name == first:
             return node(f"{module}.{annotation}")
-    return eval(annotation, {})  # of built-in types, as str | None
+    return eval(annotation, {})  # built-in types only, such as str | None
 
 
 LossWeightsNode = node("adfd.methods.objective.LossWeights")
@@ -107,7 +106,7 @@ FolderNode = node("adfd.evaluation.foreign.Folder")
 BootstrapNode = node("adfd.evaluation.bootstrap.Bootstrap")
 
 
-HERE: dict[str, Any] = {"n_outputs": int, "anchor": str}  # keys of methods that their builder reads
+HERE: dict[str, Any] = {"n_outputs": int, "anchor": str}  # keys of methods that the builder reads
 TransformNode = function_node("adfd.methods.transform.transform", ("on_step",))
 StyleMixingNode = function_node("adfd.methods.style_mixing.style_mixing", ("on_step",), **HERE)
 ReferenceMixingNode = function_node(
@@ -120,7 +119,7 @@ ReferenceMixingNode = function_node(
 DiversifyNode = function_node("adfd.methods.diversify.diversify", ("on_step",), **HERE)
 GuidedNode = function_node("adfd.methods.guided.guided", ("on_step",))
 
-STACK: dict[str, Any] = {"age_range": list[float], "anchor": str, "anchor_identity": float}  # of every model stack
+STACK: dict[str, Any] = {"age_range": list[float], "anchor": str, "anchor_identity": float}  # keys of every model stack
 BUILT = ("device", "architecture")
 MobileNode = function_node("adfd.models.mobile.load_mobile", BUILT, **STACK)
 SamNode = function_node("adfd.models.sam.load_sam", BUILT, **STACK)
@@ -280,15 +279,15 @@ class EditConfig(PrepareConfig):
 
 
 def compat(published: Any, ours: Any, *, _root_: Container) -> Any:
-    """`${compat:published,ours}` in `conf/`: a value of the published run, and what we take unless asked for that."""
+    """Resolver `${compat:published,ours}`: `published` with reference_compat=true, otherwise `ours`."""
     return published if OmegaConf.select(_root_, "reference_compat", default=False) else ours
 
 
 class Shared(dict):
-    """A dict that a deep copy leaves as it is.
+    """A dict that `copy.deepcopy` returns unchanged.
 
-    Hydra copies its store for every group that it lists, 190 times for `--help`, although it copies an entry again
-    whenever it loads one.
+    Hydra deep-copies its whole store for every group that it lists, 190 times for `--help`, although it also copies
+    each entry that it loads.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
@@ -296,7 +295,7 @@ class Shared(dict):
 
 
 def register() -> None:
-    """Make the schemas known to Hydra under the names that `conf/` refers to."""
+    """Register the schemas with Hydra under the names used in `conf/`."""
     OmegaConf.register_new_resolver("compat", compat, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     store = ConfigStore.instance()

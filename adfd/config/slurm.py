@@ -1,6 +1,6 @@
-"""Slurm's jobs for submitit, by `squeue`: it also works on clusters without an accounting database.
+"""States of Slurm jobs for submitit from `squeue`, which works without an accounting database.
 
-A job that is no longer queued and left no result was killed. It is lost, and the sweep does not wait for it.
+A job that has left the queue without a result was killed: it counts as lost, and the sweep does not wait for it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 from submitit.slurm import slurm as submitit_slurm
 from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
 
-SLOW_DISK = 15  # seconds in which a result may follow the end of its job, on a network disk
+SLOW_DISK = 15  # seconds by which a result may appear after its job ended, on a network disk
 
 
 class Queue(SlurmInfoWatcher):
-    """States of the jobs by `squeue`: RUNNING is what it lists, in whatever state, and GONE what it does not."""
+    """States of jobs by `squeue`: RUNNING for a job that it lists in any state, GONE for one that it does not list."""
 
     def __init__(self, delay_s: int) -> None:
         super().__init__(delay_s)
         self.missed: dict[str, float] = {}
-        """When a job was first found to be gone."""
+        """Time at which a job was first found to be gone."""
 
     def _make_command(self) -> list[str] | None:
         if not self._registered - self._finished:
@@ -41,7 +41,7 @@ class Queue(SlurmInfoWatcher):
 
 
 class Job(SlurmJob[Any]):
-    """A job whose result is empty where the process ended without one."""
+    """A job with an empty result where its process ended without one."""
 
     watcher = Queue(delay_s=30)
 
@@ -58,10 +58,10 @@ class Job(SlurmJob[Any]):
 
 
 lost: list[tuple[str, list[str]]] = []
-"""Slurm's number and the overrides of each job of this process's sweep that ended without a result."""
+"""Slurm's job number and the overrides of each job of this process's sweep that ended without a result."""
 
 
 def heed_the_queue() -> None:
-    """Make submitit's Slurm executor use `Job`: in `job_class` for single jobs, by the module's name for arrays."""
+    """Make submitit's Slurm executor use `Job`: `job_class` for single jobs, the name in its module for job arrays."""
     lost.clear()
     SlurmExecutor.job_class = submitit_slurm.SlurmJob = Job

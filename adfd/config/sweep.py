@@ -1,10 +1,10 @@
-"""A multirun: a folder for each job by its config's hash, what may be resumed; at its end `sweep.csv` and the failures.
+"""Multiruns: the folder of each job, found by its config's hash; resuming; `sweep.csv` and the report of failures.
 
-Hydra calls `SweepSummary` as a callback and `job_folder` as `${job_folder:...}`. A sweep's directory holds
+Hydra calls `SweepSummary` as a callback and `job_folder` as `${job_folder:...}`. A sweep's directory contains
 0/ 1/ 2/ ...    a run directory for each job
-sweep.csv       one row for each job, written anew whenever one starts or ends
-sweep_id        its name in W&B, the same however often it is resumed
-wandb/          a link to each W&B run of its jobs, for `wandb leet` to show them side by side
+sweep.csv       one row for each job, rewritten whenever a job starts or ends
+sweep_id        the sweep's name in W&B, which stays the same when it is resumed
+wandb/          a link to each W&B run of its jobs, for `wandb leet` to show them together
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ COLUMNS = (
     "sweep_id",
 )
 EDIT, EVALUATE = "edit", "evaluate"  # stages whose folders belong to a configuration
-MAX_SHEETS = 24  # a larger picture is no longer looked at
+MAX_SHEETS = 24  # a larger picture is unreadable
 
 
 def job_folder(sweep: str, number: int, *, _root_: DictConfig) -> str:
-    """The folder of the job with this config: the one that it has already, or a new one, named by the next number.
+    """The folder of the job with this config: its existing one, or a new one named by the next free number.
 
-    A folder is identified by the `config_hash` in it, so a job finds its own whatever its number is now.
+    Folders are identified by their `config_hash`, so that a job finds its own even if its number has changed.
     """
     directory, own = Path(sweep), own_hash(_root_)
     directory.mkdir(parents=True, exist_ok=True)
@@ -81,34 +81,34 @@ def own_hash(config: DictConfig) -> str:
         del cfg["hydra"]
     try:
         return config_hash(build_shared.identity(cfg))
-    except AdfdError:  # a value is missing, as the job itself will tell
+    except AdfdError:  # a value is missing, which the job itself will report
         return config_hash(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
 def owner(config: DictConfig, stage: str) -> str:
-    """The hash under which a stage's folder is its own: of a run, or of a folder of pictures that is evaluated.
+    """The hash that identifies a stage's folder as its own: of a run, or of an evaluated folder of pictures.
 
-    No folder of a run is any other stage's.
+    Other stages have none, and may not write to a run's folder.
     """
-    if stage == EDIT:  # not by the job's name, which Lightning changes in its other ranks
+    if stage == EDIT:  # not the job's name, which Lightning changes in other ranks
         return own_hash(config)
     if stage == EVALUATE and config.source == "folder":
         try:
             return config_hash(build_shared.pictures(config))
-        except AdfdError:  # a value is missing, as the job itself will tell
+        except AdfdError:  # a value is missing, which the job itself will report
             return ""
     return ""
 
 
 class SweepSummary(Callback):
-    """Guards the directory, and collects the jobs' summaries; the exit code is 1 where a job did not finish."""
+    """Locks the sweep's directory and collects the jobs' summaries; exit code 1 where a job did not finish."""
 
     lock: ClassVar[IO[str] | None] = None  # the instance is sent to worker processes
     told: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
-    """Ends the lines of jobs that run where their output is not seen."""
+    """Stops the thread that reports finished jobs, whose own output is not visible."""
 
     def on_run_start(self, config: DictConfig, config_name: str = "", **kwargs: Any) -> None:
-        """Refuse a folder that is another configuration's before Hydra writes its files there."""
+        """End the program where the folder belongs to another configuration, before Hydra writes to it."""
         try:
             check_owner(Path(config.hydra.run.dir), owner(config, config_name))
         except (AdfdError, OSError) as error:
@@ -117,7 +117,7 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         try:
-            SweepSummary.lock = None  # of a sweep that was interrupted in this process
+            SweepSummary.lock = None  # left by a sweep that was interrupted in this process
             check_reach(directory, config.hydra.launcher)
             directory.mkdir(parents=True, exist_ok=True)
             SweepSummary.lock = lock(directory / ".lock")
@@ -125,12 +125,12 @@ class SweepSummary(Callback):
         except (AdfdError, OSError) as error:
             sys.exit(f"error: {error}")  # Hydra takes other exceptions of a callback for warnings
         atexit.unregister(report)
-        atexit.register(report, directory)  # after Ctrl-C, or where a launcher lost a worker
-        for number in (signal.SIGINT, signal.SIGTERM):  # while worker processes have the jobs
+        atexit.register(report, directory)  # for Ctrl-C, and launchers that lost a worker
+        for number in (signal.SIGINT, signal.SIGTERM):  # while worker processes run the jobs
             signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
         launcher = config.hydra.launcher.get("_target_", "")
         if "Slurm" in launcher:
-            from adfd.config import slurm  # submitit is an extra
+            from adfd.config import slurm  # needs submitit, an optional package
 
             slurm.heed_the_queue()
         if "submitit" in launcher or "ray" in launcher:
@@ -181,7 +181,7 @@ def tell_ends(directory: Path) -> Callable[[], None]:
 
 
 def ends(directory: Path) -> Iterator[tuple[Path, str]]:
-    """The folder of each job that ended, and its status in a line."""
+    """The folder of each job that has ended, and a line with its status."""
     for file in sorted(directory.glob("*/summary.json"), key=lambda path: job_number(path.parent.name)):
         summary = read_summary(file.parent)
         if summary.get("status") != "running":
@@ -192,7 +192,7 @@ def ends(directory: Path) -> Iterator[tuple[Path, str]]:
 
 
 def never_began(jobs: list[Row]) -> list[str]:
-    """A line for each job that Slurm dropped before it had a folder."""
+    """A line for each job that Slurm lost before it had a folder."""
     slurm = sys.modules.get("adfd.config.slurm")
     there = [set(job["overrides"]) for job in jobs]
     return [
@@ -203,7 +203,7 @@ def never_began(jobs: list[Row]) -> list[str]:
 
 
 def check_reach(directory: Path, launcher: DictConfig) -> None:
-    """Refuse a relative folder where jobs run in processes that were started elsewhere: a running Ray cluster's."""
+    """Raise AdfdError for a relative folder and a running Ray cluster, whose workers have other working directories."""
     if OmegaConf.select(launcher, "ray.init.address") and not directory.is_absolute():
         raise AdfdError(
             f"hydra.sweep.dir={directory} is relative, and a Ray cluster's nodes work in folders of their own; "
@@ -212,7 +212,10 @@ def check_reach(directory: Path, launcher: DictConfig) -> None:
 
 
 def begin(directory: Path, resume: bool | None) -> None:
-    """Give the sweep its id, or go on with it. Raises AdfdError where that was not asked for, OSError on a bad disk."""
+    """Start a sweep by giving it an id, or resume it.
+
+    Raises AdfdError where the folder has a sweep and `resume` is not true, OSError where it cannot be written.
+    """
     jobs = [settled(job) for job in read_jobs(directory)]
     if jobs and not resume:
         remedy = "" if resume is None else "sweep.resume=true goes on with them, or "
@@ -227,7 +230,7 @@ def begin(directory: Path, resume: bool | None) -> None:
 
 
 def report(directory: Path) -> bool:
-    """Write and show the status of all jobs. True where a job of this start did not finish."""
+    """Write and print the status of all jobs. Returns True where a job of this start did not finish."""
     jobs = [settled(job) for job in read_jobs(directory)]
     missing = never_began(jobs)
     for line in missing:
@@ -238,7 +241,7 @@ def report(directory: Path) -> bool:
     show_sweep(jobs, directory / "sweep.csv")
     if any(directory.glob("*/wandb/offline-run-*")):
         show_path("to W&B", Path(f"wandb sync {directory}/*/wandb/offline-run-*"))
-    link_wandb(directory)  # of jobs that were run before there were links, too
+    link_wandb(directory)  # also for jobs of versions that made no links
     if (directory / "wandb").exists():
         show_path("in this terminal", Path(f"wandb leet {directory}/wandb"))
     sheets = sorted(directory.glob("*/sheets/*.png"), key=lambda path: (job_number(path.parts[-3]), path.name))
@@ -261,7 +264,7 @@ def job_number(name: str) -> float:
 
 
 def read_jobs(directory: Path) -> list[Row]:
-    """One row per job that left a `.hydra` folder, in the order of their folders' numbers."""
+    """One row per job with a `.hydra` folder, sorted by folder number."""
     jobs = []
     mark, clock = directory / "sweep_id", directory / ".lock"
     for file in sorted(directory.glob("*/.hydra/overrides.yaml"), key=lambda path: job_number(path.parts[-3])):
@@ -289,7 +292,7 @@ def read_jobs(directory: Path) -> list[Row]:
 
 
 def settled(job: Row) -> Row:
-    """The row of a job, with `lost` in place of `running` where no process is at it."""
+    """The row of a job, with status lost instead of running where no process holds its folder."""
     if job["status"] != "running":
         return job
     if held(job["folder"] / ".lock"):

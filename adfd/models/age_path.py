@@ -13,9 +13,9 @@ from adfd.stylespace.statistics import Channels
 class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year from the person's estimated age to the target age.
 
-    Target ages below the estimated age use the step `younger_year`, those above it `older_year`; where the channels
-    file lacks one of them, `age_year` stands in. `adfd.analyze` fits all three. The judge reads children on this path
-    too old and old people too young; the method guided corrects that. Raises AdfdError where the channels hold no path.
+    Target ages below the estimated age use the step `younger_year`, those above it `older_year`, and both `age_year`
+    where the channels file lacks them. `adfd.analyze` fits all three. The judge reads children on this path too old and
+    old people too young; the method guided corrects that. Raises AdfdError where the channels file has no path.
     """
 
     younger_year: Tensor

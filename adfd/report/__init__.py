@@ -1,4 +1,4 @@
-"""What people look at: tables, figures and pages of evaluations and of channel analyses.
+"""Tables, figures and pages of evaluations and channel analyses.
 
 May import evaluation and what lies below it.
 """

@@ -1,7 +1,7 @@
-"""Figures of a channel analysis: which layers carry age and identity, how far above noise, and what moving them does.
+"""Figures of a channel analysis: dependence of channels and layers on age and identity, significance, effects of moves.
 
-The same statistics give the same bytes of SVG. Sequential and diverging colours are ones that the colour-blind can
-order; markers and labels say the same again.
+The same statistics give the same bytes of SVG. Colour maps are readable with colour blindness, and markers and labels
+repeat the information.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adfd.stylespace.regions import REGIONS
 from adfd.stylespace.statistics import Channels
 
 WIDE, LAYER = 9.4, 0.19
-"""Inches: the width of a figure, the height of a layer in it."""
+"""Inches: width of a figure; height per layer."""
 BINS = 90
 TITLES = {
     "coef_age": "coef_age: |correlation| with the estimated age",
@@ -37,7 +37,7 @@ TITLES = {
 
 
 def draw(channels: Channels, space: StyleSpace, fdr: float, other: Channels | None = None) -> dict[str, Figure]:
-    """The figures, by name, that these statistics allow; `other` are those of the same generator by somebody else."""
+    """The figures, by name, for which the statistics exist; `other`, of the same generator, is compared with them."""
     figures = {}
     with rc_context(STYLE):
         for name, p in (("coef_age", "age"), ("coef_id", "id"), ("slope_age", "slope")):
@@ -73,19 +73,19 @@ def write(folder: Path, figures: dict[str, Figure]) -> dict[str, Path]:
 
 
 def save(path: Path, figure: Figure) -> Path:
-    """Write a figure to `path` with `.svg`, and with `.png` for those who cannot show that; returns the SVG."""
+    """Write a figure to `path` with suffixes `.svg` and `.png`; returns the path of the SVG."""
     with rc_context(STYLE):
         for kind, metadata in {"svg": {"Date": None}, "png": {}}.items():
             with atomic(path.with_name(f"{path.name}.{kind}")) as stream:
                 figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
-            figure.set_layout_engine("none")  # laid out by now, which takes longer than drawing
+            figure.set_layout_engine("none")  # the second file reuses the layout, which is slower than drawing
     return path.with_name(f"{path.name}.svg")
 
 
 def heat_map(name: str, values: Tensor, above: Tensor | None, space: StyleSpace, fdr: float) -> Figure:
     """A statistic `[C]` by layer (rows, in the order of synthesis) and channel; grey where it was not measured.
 
-    Beside it the share of each layer's channels that stand above noise (`above`, `[C]`, bool).
+    Next to it the share of significant channels in each layer (`above`, `[C]`, bool).
     """
     signed = bool((values < 0).any())
     figure = Figure(figsize=(WIDE, 0.9 + LAYER * len(space.layers)), layout="constrained")
@@ -113,7 +113,7 @@ def heat_map(name: str, values: Tensor, above: Tensor | None, space: StyleSpace,
 
 
 def histogram(channels: Channels, name: str, fdr: float) -> Figure:
-    """How many channels have which coefficient, beside how many would where nothing depended on age (or identity)."""
+    """Histogram of a coefficient over channels, and the one expected under the null hypothesis of no dependence."""
     found = getattr(channels, f"coef_{name}")
     found = found[~found.isnan()].double().numpy()
     null = getattr(channels, f"null_{name}").double().numpy()
@@ -138,11 +138,11 @@ def histogram(channels: Channels, name: str, fdr: float) -> Figure:
 
 
 def scatter(panels: Sequence[tuple[Tensor, Tensor, str, str]]) -> Figure:
-    """Channels' values `[C]` against others `[C]`, where both are known, each titled; with their rank correlation."""
+    """Scatter plots of channel statistics with rank correlations; a panel is (x `[C]`, y `[C]`, x label, y label)."""
     figure = Figure(figsize=(WIDE / 2 * len(panels), 3.6), layout="constrained")
     for axes, (x, y, x_title, y_title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         known = ~(x.isnan() | y.isnan())
-        # as a picture, since thousands of circles make an SVG slow
+        # rasterised, since thousands of circles make an SVG slow
         axes.scatter(x[known], y[known], s=12, color=BLUE, alpha=0.45, linewidths=0, rasterized=True)
         axes.set_xlabel(x_title)
         axes.set_ylabel(y_title)
@@ -152,15 +152,15 @@ def scatter(panels: Sequence[tuple[Tensor, Tensor, str, str]]) -> Figure:
 
 
 def comparison(ours: Channels, other: Channels) -> Figure:
-    """Our coefficients against another analysis' of the same generator, where both are known."""
+    """Scatter plots of our coefficients against those of another analysis of the same generator."""
     pairs = [(name, compared(ours, other, name)) for name in ("coef_age", "coef_id")]
     return scatter([(*pair, f"{name}, theirs", f"{name}, ours") for name, pair in pairs if pair is not None])
 
 
 def compared(ours: Channels, other: Channels, name: str) -> tuple[Tensor, Tensor] | None:
-    """(theirs, ours) of a coefficient, `[n]` each, over the channels known to both; None where one has none.
+    """(theirs, ours) of a coefficient, `[n]` each, over the channels that both measured; None where one has none.
 
-    A coefficient of exactly 0 is one that was not measured: the published ones have it on the toRGB channels.
+    A coefficient of exactly 0 counts as not measured: the published ones are 0 on the toRGB channels.
     """
     a, b = getattr(other, name), getattr(ours, name)
     if a is None or b is None:
@@ -170,7 +170,7 @@ def compared(ours: Channels, other: Channels, name: str) -> tuple[Tensor, Tensor
 
 
 def rank_correlation(x: Tensor, y: Tensor) -> float:
-    """Spearman's, over the channels where both are known; NaN for fewer than three of them."""
+    """Spearman's rank correlation over the channels where both are measured; NaN for fewer than three."""
     known = ~(x.isnan() | y.isnan())
     if known.sum() < 3:
         return float("nan")
@@ -178,7 +178,7 @@ def rank_correlation(x: Tensor, y: Tensor) -> float:
 
 
 def effect_by_place(slope: Tensor, regions: list[str] | None, space: StyleSpace) -> Figure:
-    """Mean |effect on age| of the moved channels of each layer, and of those that mostly change each region."""
+    """Mean |effect on age| of the moved channels by layer, and by the region that they change most."""
     figure = Figure(figsize=(WIDE, 0.7 + LAYER * len(space.layers)), layout="constrained")
     grid = figure.subplots(1, 2 if regions else 1, squeeze=False)[0]
     _bars(grid[0], [part[~part.isnan()] for part in space.split(slope)])
@@ -193,7 +193,7 @@ def effect_by_place(slope: Tensor, regions: list[str] | None, space: StyleSpace)
 
 
 def layer_effects(slope: Tensor, id_change: Tensor, space: StyleSpace) -> Figure:
-    """What moving each layer along its correlations with age does to age and to identity, from `[layers]` each."""
+    """Effects on age and identity, `[layers]` each, of moving a layer along its correlations with age."""
     figure = Figure(figsize=(WIDE, 0.7 + LAYER * len(space.layers)), layout="constrained")
     left, right = figure.subplots(1, 2)
     titles = TITLES["slope_age"], TITLES["id_change"]
@@ -207,7 +207,7 @@ def layer_effects(slope: Tensor, id_change: Tensor, space: StyleSpace) -> Figure
 
 
 def region_map(table: Tensor, space: StyleSpace) -> Figure:
-    """Mean over the measured channels of each layer of what they change in each region, from `[C, R]`."""
+    """Mean change of each region over the measured channels of each layer, from `table` `[C, R]`."""
     means = [part[~part.isnan().any(dim=1)].mean(dim=0) for part in table.split(space.widths)]  # NaN for no channel
     figure = Figure(figsize=(WIDE / 2, 0.9 + LAYER * len(space.layers)), layout="constrained")
     axes = figure.subplots()
@@ -220,7 +220,7 @@ def region_map(table: Tensor, space: StyleSpace) -> Figure:
 
 
 def _bars(axes: Axes, groups: Sequence[Tensor]) -> None:
-    """A bar for the mean of each group, with its size; those without a value have none."""
+    """Bars of the groups' means, labelled with the groups' sizes; no bar for an empty group."""
     means = [float(group.mean()) if len(group) else 0.0 for group in groups]
     bars = axes.barh(range(len(groups)), means, color=BLUE, height=0.7)
     axes.bar_label(bars, [f" n={len(group)}" if len(group) else "" for group in groups], fontsize=7, color="#555555")
@@ -231,7 +231,7 @@ def _bars(axes: Axes, groups: Sequence[Tensor]) -> None:
 
 
 def _rows(values: Tensor, space: StyleSpace) -> np.ndarray:
-    """`[C]` as `[L, widest]`, a layer in a row; NaN where there is no channel."""
+    """Values `[C]` as `[layers, widest]`, one row per layer; NaN where there is no channel."""
     rows = np.full((len(space.layers), max(space.widths)), np.nan)
     for row, part in zip(rows, space.split(values), strict=True):
         row[: len(part)] = part.numpy()

@@ -1,4 +1,4 @@
-"""What single channels do to a face: pictures of it with one channel moved, and what the judges read on them."""
+"""Gallery of single channels: pictures of a face with one channel moved, and the judges' readings on them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
 
 LABEL = 190
-"""Pixels of a sheet in front of its pictures."""
+"""Width in px of the labels left of a sheet's pictures."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Which channels to show on which pictures."""
+    """Settings of the gallery. Raises AdfdError for impossible ones."""
 
     rows: int
-    """The strongest age channels; 0 for no pictures."""
+    """Number of the strongest age channels; 0 for no pictures."""
     controls: int
-    """Random other channels below them."""
+    """Number of random other channels, shown below them."""
     columns: int
-    """Pictures of each channel, evenly spaced from -k to +k; odd, so that the unmoved face is one."""
+    """Pictures of each channel, evenly spaced from -k to +k; odd, so that one is the unchanged face."""
     k: float
-    """How far a channel is moved to either side, in standard deviations of its values over random faces."""
+    """Largest move to either side, in standard deviations of the channel over random faces."""
     face: int
-    """Which of the seed's random faces to move them on; 0 is its first."""
+    """Index of the face among the seed's random faces, from 0."""
     batch_size: int
     """Pictures rendered at once."""
 
@@ -56,14 +56,14 @@ class Gallery:
 
     @property
     def steps(self) -> list[float]:
-        """How far a channel is moved in each column, in sd."""
+        """The move in each column, in sd."""
         middle = self.columns // 2
         return [self.k * (column - middle) / middle for column in range(self.columns)]
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One channel, moved step by step: a picture, the estimated age and the similarity to the unmoved face for each."""
+    """One channel moved in steps: for each step the picture, estimated age and similarity to the unchanged face."""
 
     c: int
     control: bool
@@ -81,7 +81,10 @@ class Strips:
 
 
 def strongest(channels: Channels) -> list[int]:
-    """Channels by their |effect on age|; after these the ones that were not moved, by coef_age. Without the unknown."""
+    """Channels sorted by |effect on age|, followed by those without a measured effect, sorted by coef_age.
+
+    Channels with neither are left out.
+    """
     slope = None if channels.slope_age is None else channels.slope_age.abs()
     order: list[int] = []
     for statistic in (slope, channels.coef_age):
@@ -92,7 +95,7 @@ def strongest(channels: Channels) -> list[int]:
 
 
 def chosen(channels: Channels, seed: int, gallery: Gallery) -> tuple[list[int], list[int]]:
-    """The strongest channels, and as many random others as controls."""
+    """The gallery's strongest channels, and its random controls, as flat indices."""
     top = strongest(channels)[: gallery.rows]
     order = torch.randperm(
         len(_std(channels)), generator=torch.Generator().manual_seed(output_seed(seed, "gallery", 0))
@@ -102,7 +105,7 @@ def chosen(channels: Channels, seed: int, gallery: Gallery) -> tuple[list[int], 
 
 @torch.inference_mode()
 def face(networks: Networks, channels: Channels, seed: int, number: int) -> Tensor:
-    """Code `[C]` of one of the random faces of a seed, which the correlation analysis has among its own."""
+    """Code `[C]` of random face `number` of a seed: the same faces as in the correlation analysis."""
     psi = 1.0 if channels.psi is None else channels.psi
     *_, (_, w) = latents(networks, number + 1, psi, seed)
     return networks.affine(w[-1:])[0]
@@ -123,11 +126,11 @@ def render(
     gallery: Gallery,
     on_picture: Callable[[int], object] = lambda n: None,
 ) -> Strips:
-    """The gallery of one of a seed's faces; the unmoved one is rendered once.
+    """Render the gallery; the unchanged face is rendered once.
 
     `on_picture` is called after each batch with the number of pictures in it.
 
-    Raises AdfdError where the channels come without their standard deviations.
+    Raises AdfdError where the channel statistics have no standard deviations.
     """
     s, middle = face(networks, channels, seed, gallery.face), gallery.columns // 2
     top, controls = chosen(channels, seed, gallery)
@@ -164,7 +167,7 @@ def make(
 ) -> tuple[Strips | None, list[Path]]:
     """Render the gallery and the animation into a run directory: `gallery.png`, `gallery.csv`, `traversal.*`.
 
-    Returns the strips and the animation's files; neither where the gallery has no rows.
+    Returns the strips and the animation's files; None and an empty list where the gallery has no rows.
     """
     if not gallery.rows:
         return None, []
@@ -178,7 +181,7 @@ def make(
 
 
 def write_csv(strips: Strips, space: StyleSpace, path: Path) -> None:
-    """A line for each picture of the gallery: channel, step in sd, estimated age, similarity to the unmoved face."""
+    """Write a line per picture of the gallery: channel, step in sd, estimated age, similarity to the unchanged face."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["c", "layer", "channel", "control", "step", "age", "id_similarity"])
@@ -188,7 +191,7 @@ def write_csv(strips: Strips, space: StyleSpace, path: Path) -> None:
 
 
 def sheet(strips: Strips, space: StyleSpace) -> Image.Image:
-    """The gallery as one picture: a channel in each row, the controls below the others."""
+    """The gallery as one picture: one channel per row, controls at the bottom."""
     height, width = TILE + CAPTION, LABEL + len(strips.steps) * (TILE + GAP)
     image = Image.new("RGB", (width, TITLE + len(strips.strips) * height), BACKGROUND)
     draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""What a channel analysis found, on one self-contained page: figures, the top channels, and what moving them shows."""
+"""Report of a channel analysis on one self-contained page: figures, the strongest age channels, and their gallery."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
 
 TOP = 50
-"""Channels in the page's table; `channels.csv` has all."""
+"""Number of channels in the page's table; `channels.csv` has all."""
 FACTS = {
     "generator": "generator",
     "n_samples": "random faces",
@@ -49,24 +49,24 @@ COLUMNS = {
 }
 """Statistics of the table of top channels: title and format."""
 FIGURES = {
-    "coef_age_map": "How strongly each channel goes along with the estimated age. Layers from coarse to fine.",
-    "coef_id_map": "How strongly each channel's difference goes along with the identity distance of two faces.",
-    "slope_age_map": "What moving each channel does to the estimated age: orange looks older, purple younger. Grey "
-    "channels were not moved.",
+    "coef_age_map": "Correlation of each channel with the estimated age. Layers from coarse to fine.",
+    "coef_id_map": "Correlation of each channel's difference between two faces with their identity distance.",
+    "slope_age_map": "Effect of moving each channel on the estimated age: orange older, purple younger. Grey channels "
+    "were not moved.",
     "coef_age_histogram": "Coefficients of age against those of permuted ages. Counts are on a logarithmic scale.",
     "coef_id_histogram": "Coefficients of identity against those of permuted identities.",
-    "slope_and_coef": "Going along with age against moving it: each dot is a channel that was moved.",
-    "slope_and_id": "The price of each effect on age in identity. Bottom right: age alone.",
-    "effect_by_place": "Where in the generator, and where on the face, moved channels change the estimated age.",
-    "layer_effects": "What moving whole layers along their correlations with age does, to age and to identity.",
-    "region_change_map": "Which part of the picture the moved channels of each layer change.",
-    "region_sensitivity_map": "Which part of the picture the channels of each layer change, by gradients (per sd).",
+    "slope_and_coef": "Correlation with age against effect on age: each dot is a channel that was moved.",
+    "slope_and_id": "Effect on age against change of identity. Bottom right: channels that change age alone.",
+    "effect_by_place": "Effect on the estimated age by layer, and by the region that a channel changes most.",
+    "layer_effects": "Effects on age and identity of moving whole layers along their correlations with age.",
+    "region_change_map": "Change of each region by the moved channels of each layer.",
+    "region_sensitivity_map": "Change of each region by the channels of each layer, from gradients (per sd).",
     "comparison": "Our coefficients against those of the file named in compare, over the channels that both measured.",
 }
 
 
 def key_numbers(channels: Channels, fdr: float, other: Channels | None = None) -> dict[str, Any]:
-    """Key numbers of an analysis, by name; those that were not measured are left out."""
+    """Key numbers of an analysis, by name, without those that were not measured."""
     numbers: dict[str, Any] = {key: value for key in FACTS if (value := getattr(channels, key)) is not None}
     for name in ("age", "id", "slope", "id_change"):
         if getattr(channels, f"p_{name}") is not None:
@@ -80,7 +80,7 @@ def key_numbers(channels: Channels, fdr: float, other: Channels | None = None) -
 
 
 def top_channels(channels: Channels, space: StyleSpace) -> list[Row]:
-    """The strongest age channels with what is known of them."""
+    """The strongest age channels with their statistics, one row each."""
     return _rows(channels, space, strongest(channels)[:TOP])
 
 
@@ -126,7 +126,7 @@ def tell(
     pictures: tuple[Strips | None, Sequence[Path]],
     run: Path,
 ) -> None:
-    """Log numbers, figures and pictures in the trackers; the summary and the table go with their `finish`."""
+    """Log numbers, figures and pictures in the trackers; summary and table are passed to their `finish` later."""
     strips, animations = pictures
     for tracker in trackers:
         tracker.log({key: float(value) for key, value in numbers.items() if isinstance(value, int | float)})
@@ -139,13 +139,13 @@ def tell(
 
 
 def _rows(channels: Channels, space: StyleSpace, chosen: Sequence[int]) -> list[Row]:
-    """Channels with what is known of them; None for what is not known of one."""
+    """Rows of the chosen channels with their statistics; None where a statistic was not measured."""
     columns = {key: values for key, values in channels.columns(space).items() if values is not None}
     return [{key: None if values[c] == "" else values[c] for key, values in columns.items()} for c in chosen]
 
 
 def _strips(strips: Strips, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The gallery for the template: each channel's row and its pictures as data URIs, with what was read on them."""
+    """The gallery for the template: for each channel its row and its pictures as data URIs, with the readings."""
     middle = strips.steps.index(0)
     return [
         {

@@ -1,4 +1,4 @@
-"""After a multirun of the analysis: how its statistics settle with the number that was varied."""
+"""Convergence of a multirun of the analysis: its statistics against the number that was varied."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from adfd.runs import console
 from adfd.stylespace.statistics import Channels
 
 SUMMARY = ("stability_age", "stability_id", "significant_age", "significant_id", "significant_slope")
-"""Numbers of each job's summary."""
+"""Statistics read from each job's summary."""
 AGREEMENT = {"agreement_age": "coef_age", "agreement_id": "coef_id", "agreement_slope": "slope_age"}
 """Rank correlations of a statistic between seeds."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Jobs that differ in their seed alone: what was varied, and each statistic of each of them."""
+    """Jobs that differ only in their seed: the value of the varied number, and their statistics."""
 
     key: str
     """The varied number: analysis.n_samples, or another."""
     value: float
     others: str
-    """All else in which the sweep's jobs differ."""
+    """The other overrides in which the sweep's jobs differ."""
     seeds: int
     statistics: dict[str, list[float]]
-    """By name; of agreements a value for each pair of seeds."""
+    """By name, one value per job; for agreements one value per pair of seeds."""
 
 
 def compare(directory: Path, jobs: Sequence[Row]) -> list[Point]:
-    """The finished jobs of a sweep, those that differ in their seed alone together; sorted by the varied number."""
+    """The finished jobs of a sweep, grouped by all settings but the seed and sorted by the varied number."""
     finished = [job for job in jobs if job["status"] == "finished"]
     groups: dict[tuple[str, float, str], list[Row]] = {}
     settings = [dict(override.lstrip("+").split("=", 1) for override in job["overrides"]) for job in finished]
@@ -56,7 +56,7 @@ def compare(directory: Path, jobs: Sequence[Row]) -> list[Point]:
 
 
 def _varied(settings: Sequence[dict[str, str]], differing: set[str]) -> str:
-    """The number with the most values; n_samples where none was varied."""
+    """The numeric setting with the most values; n_samples where none was varied."""
     values = {key: {setting.get(key, "") for setting in settings} for key in sorted(differing)}
     numbers = {key: found for key, found in values.items() if all(map(_is_number, found))}
     return max(numbers, key=lambda key: len(numbers[key]), default="analysis.n_samples")
@@ -79,7 +79,7 @@ def _point(directory: Path, others: str, value: float, key: str, group: Sequence
 
 
 def rows(points: Sequence[Point]) -> list[Row]:
-    """One row per point: mean, least and largest of each statistic."""
+    """One row per point: mean, minimum and maximum of each statistic."""
     names = [name for name in (*SUMMARY, *AGREEMENT) if any(name in point.statistics for point in points)]
     made = []
     for point in points:
@@ -129,7 +129,7 @@ def _short(value: Any) -> str:
 def draw(points: Sequence[Point]) -> Figure:
     """Rank stability, agreement between seeds, and significant channels, against the varied number.
 
-    A row of panels for each combination of what else differs between the jobs.
+    One row of panels for each combination of the other overrides.
     """
     groups = list(dict.fromkeys(point.others for point in points))
     with rc_context(STYLE):
@@ -156,7 +156,7 @@ def draw(points: Sequence[Point]) -> Figure:
 
 
 def _line(axes: Axes, points: Sequence[Point], name: str, label: str, colour: str, style: str) -> None:
-    """Means joined by a line, with a bar from the least to the largest."""
+    """A line through the means, with bars from minimum to maximum."""
     known = [(point.value, point.statistics[name]) for point in points if name in point.statistics]
     if not known:
         return

@@ -1,4 +1,4 @@
-"""How figures look: colours that the colour-blind tell apart (Okabe, Ito); the same data give the same bytes."""
+"""Style of figures: the colour-blind-safe palette of Okabe and Ito; the same data give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figures of an evaluation: trade-offs between two quantities, and estimated against requested ages.
 
-The same jobs give the same bytes of SVG. Colours are Okabe and Ito's, which the colour-blind tell apart; markers and
-labels say the same again.
+The same jobs give the same bytes of SVG. Colours are Okabe and Ito's colour-blind-safe palette; markers and labels
+repeat the information.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from adfd.runs.sheets import Tile, independent, mark, render_sheet, stack_sheets
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GRID = STYLE | {"axes.grid": True}
 SIZE = (6.3, 3.2)
-"""Inches; the width of a paper's text."""
+"""Inches; the text width of a paper."""
 
 
 def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
-    """One quantity against another: a point per job with its intervals, joined along the number in which jobs differ.
+    """One quantity against another: one point per job with intervals, joined by lines along a numeric override.
 
-    Where jobs differ in several numbers, the line follows the one with the most values and there is a line for each
-    value of the others. None where fewer than two jobs have both quantities.
+    Where jobs differ in several numbers, lines follow the one with the most values, one line for each combination of
+    the others. None where fewer than two jobs have both quantities.
     """
     shown = [job for job in jobs if {x, y} <= set(job.estimates)]
     if len(shown) < 2:
@@ -65,9 +65,9 @@ def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
 
 
 def age_accuracy(jobs: Sequence[Job]) -> Figure | None:
-    """Estimated age against target age, a line per job with the band of its interval, and the ideal diagonal.
+    """Estimated age against target age: one line per job with its interval as a band, and the ideal diagonal.
 
-    Jobs that differ in nothing but the target age are one line. None where there are not two target ages.
+    Jobs that differ only in the target age form one line. None for fewer than two target ages.
     """
     curves: dict[str, dict[float, Estimate]] = {}
     for name, group in _lines(jobs, "target_age" if "target_age" in differing_keys(jobs) else None):
@@ -92,7 +92,7 @@ def age_accuracy(jobs: Sequence[Job]) -> Figure | None:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG, the same text each time."""
+    """A figure as SVG text, identical for identical figures."""
     with rc_context(GRID):
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
@@ -100,7 +100,7 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG, at 200 dots an inch."""
+    """A figure as PNG at 200 dpi."""
     with rc_context(GRID):
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=200)
@@ -108,9 +108,9 @@ def png(figure: Figure) -> bytes:
 
 
 def numeric_key(jobs: Sequence[Job]) -> str | None:
-    """The override along which lines run: of those that are numbers in all jobs the one with the most values.
+    """The override along which lines are drawn: among those that are numbers in all jobs, the one with the most values.
 
-    None where no two jobs differ in a number alone.
+    None where no two jobs differ only in a number.
     """
     candidates = {}
     for key in differing_keys(jobs):
@@ -129,7 +129,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _lines(jobs: Sequence[Job], along: str | None) -> list[tuple[str, list[Job]]]:
-    """Jobs that differ in nothing but `along`, by what they have in common, in the order of its values."""
+    """Groups of jobs that differ only in `along`, sorted by its values, each with a label of the other settings."""
     if along is None:
         return [(label(job, jobs), [job]) for job in jobs]
     keys = [key for key in differing_keys(jobs) if key != along]
@@ -152,7 +152,7 @@ def _styled(lines: Sequence[tuple[str, object]]) -> list[tuple]:
 
 
 def _bars(values: Sequence[Estimate]) -> list[list[float]]:
-    """Lengths of error bars, down and up; none where there is no interval."""
+    """Lengths of error bars, downwards and upwards; 0 without an interval."""
     down = [max(0.0, e.mean - e.low) if math.isfinite(e.low) else 0.0 for e in values]
     up = [max(0.0, e.high - e.mean) if math.isfinite(e.high) else 0.0 for e in values]
     return [down, up]
@@ -164,7 +164,7 @@ def _axes() -> tuple[Figure, Axes]:
 
 
 def _axis_title(jobs: Sequence[Job], name: str) -> str:
-    """Title, unit, who judged, and which way is better."""
+    """Title, unit, judges and direction of improvement of a quantity."""
     quantity = QUANTITIES[name]
     title = f"{quantity.title}, {quantity.unit}" if quantity.unit else quantity.title
     judges = dict.fromkeys(job.judges[judge].split(",")[0] for job in jobs for judge in quantity.judges)
@@ -173,17 +173,17 @@ def _axis_title(jobs: Sequence[Job], name: str) -> str:
 
 
 def _legend(axes: Axes, title: str | None) -> None:
-    """Right of the axes, in lines short enough to leave them room."""
+    """Draw a legend right of the axes, with shortened labels."""
     handles, names = axes.get_legend_handles_labels()
     names = ["\n".join(shorten(line, 32) for line in wrap(name, 32, break_long_words=False)) for name in names]
     axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, title_fontsize=8)
 
 
 def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | None:
-    """The first output of every job, side by side, as JPEG: a row for each photo and age, the source in front.
+    """The first output of every job, side by side, as JPEG: one row per photo and age, which starts with the source.
 
-    At most `n_groups` rows, of the photos and ages that the first job with outputs has, and `n_jobs` jobs; the title
-    says so. None where there are not two jobs with outputs.
+    At most `n_groups` rows, for photos and ages of the first job with outputs, and `n_jobs` jobs; the title states how
+    many were left out. None for fewer than two jobs with outputs.
     """
     made = [job for job in jobs if any(row["status"] == "ok" for row in job.rows)]
     if len(made) < 2:
@@ -208,7 +208,7 @@ def contact_sheet(jobs: Sequence[Job], n_groups: int, n_jobs: int) -> bytes | No
 
 
 def _first_output(job: Job, name: str, photo: str, target_age: float) -> list[Tile]:
-    """The tile of a job's first output there; none where it has none."""
+    """The tile of a job's first output for this photo and age; an empty list where there is none."""
     rows = [row for row in job.rows if (row["photo"], row["target_age"]) == (photo, target_age) and row["image"]]
     rows = [row for row in rows if row["status"] == "ok" and (job.directory / row["image"]).exists()]
     if not rows:
@@ -220,5 +220,5 @@ def _first_output(job: Job, name: str, photo: str, target_age: float) -> list[Ti
 
 
 def shorten(text: str, most: int = 30) -> str:
-    """A text of at most so many characters."""
+    """The text, shortened to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""Ages by lambdas: what the outputs of a sweep come to at each target age under each value of a lambda."""
+"""Heat maps of a sweep: mean scores of outputs for each target age and each value of a loss weight (lambda)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCORES = {
     "harmonic": "harmonic, 0 to 100",
 }
 CELL = (0.75, 0.42)
-"""Inches."""
+"""Size in inches."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Mean scores `[A, V]` over all outputs at an age under a value of a lambda; NaN where there are none."""
+    """Mean scores `[A, V]` over all outputs, for A target ages and V values of a lambda; NaN without outputs."""
 
     lambda_name: str
     ages: tuple[float, ...]
@@ -40,7 +40,7 @@ class HeatMap:
 
 
 def heat_maps(jobs: Sequence[tuple[Mapping[str, float], Sequence[Row]]]) -> list[HeatMap]:
-    """One for each lambda in which the jobs, as (lambdas, rows), differ; over the other lambdas it is the mean."""
+    """One heat map for each lambda in which the jobs, (lambdas, rows), differ; averaged over the other lambdas."""
     finished = [(lambdas, [row for row in rows if row["status"] == "ok"]) for lambdas, rows in jobs]
     ages = tuple(sorted({row["target_age"] for _, rows in finished for row in rows}))
     made = []
@@ -59,7 +59,7 @@ def heat_maps(jobs: Sequence[tuple[Mapping[str, float], Sequence[Row]]]) -> list
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """The scores of some outputs; nothing of none."""
+    """Mean scores of the outputs by name; empty for no outputs."""
     if not rows:
         return {}
     age_error = float(np.mean([abs(row["age"] - row["target_age"]) for row in rows]))
@@ -69,7 +69,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def draw(shown: HeatMap) -> Figure:
-    """The scores below each other, the better the darker, with the numbers in their places."""
+    """Draw the scores below each other: darker is better, with the numbers in the cells."""
     size = CELL[0] * len(shown.values) + 2, len(SCORES) * (CELL[1] * len(shown.ages) + 0.8)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -90,7 +90,7 @@ def draw(shown: HeatMap) -> Figure:
 
 
 def markdown(shown: HeatMap, score: str) -> str:
-    """One score as a table."""
+    """One score as a Markdown table."""
     head = [f"age \\ loss.{shown.lambda_name}", *(f"{value:g}" for value in shown.values)]
     lines = [head, ["---"] * len(head)]
     for age, cells in zip(shown.ages, shown.scores[score], strict=True):
@@ -99,5 +99,5 @@ def markdown(shown: HeatMap, score: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits."""
+    """A number as text with three significant digits."""
     return f"{value:#.3g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""What sets the jobs of a sweep apart: their names, and the overrides in which they differ."""
+"""Names of the jobs of a sweep, and the overrides in which they differ."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from adfd.evaluation.jobs import Job
 
-DEFAULT = "default"  # stands for an override that a job does not have, where its configuration holds no plain value
+DEFAULT = "default"  # shown for a key that a job does not override and whose configured value is not a plain one
 
 
 def unique_names(jobs: Sequence[Job]) -> list[str]:
-    """A name of each job: its directory's, with the parent's where that is not enough."""
+    """A unique name for each job: that of its directory, preceded by its parent's where needed."""
     count = Counter(job.name for job in jobs)
     return [job.name if count[job.name] == 1 else f"{job.directory.parent.name}/{job.name}" for job in jobs]
 
 
 def differing(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """By key of the overrides in which the jobs differ: its value in each of them. The method comes first."""
+    """The overrides in which the jobs differ: for each key its value in every job. The method comes first."""
     given = [dict(map(parted, job.overrides)) for job in jobs]
     found = {"method": [job.method for job in jobs]}
     for key in dict.fromkeys(key for overrides in given for key in overrides if key != "method"):
@@ -29,7 +29,7 @@ def differing(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def shortened(keys: Iterable[str]) -> dict[str, str]:
-    """By key, its last part, where that is not the last part of another one too."""
+    """Short forms of keys: the last part of a key, or the whole key where several have the same last part."""
     last = {key: key.rpartition(".")[2] for key in keys}
     count = Counter(last.values())
     return {key: part if count[part] == 1 else key for key, part in last.items()}
@@ -42,7 +42,7 @@ def parted(override: str) -> tuple[str, str]:
 
 
 def configured(config: dict[str, Any], key: str) -> str:
-    """What a job's configuration holds where another one has an override."""
+    """The configured value of a key that a job does not override."""
     value = reduce(lambda node, part: node.get(part, {}) if isinstance(node, dict) else {}, key.split("."), config)
     if isinstance(value, dict):
         return DEFAULT
@@ -50,7 +50,7 @@ def configured(config: dict[str, Any], key: str) -> str:
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """Each value once: numbers by size, anything else as it first comes."""
+    """The distinct values: numbers sorted, others in the order of their first appearance."""
     values = list(dict.fromkeys(values))
     try:
         return sorted(values, key=float)

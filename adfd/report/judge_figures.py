@@ -1,4 +1,4 @@
-"""Figures of the independent judges: diversity over the threshold of what passes, and their calibration."""
+"""Figures of the independent judges: pass curves and calibration."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SIZE = (6.3, 3.0)
 
 
 def pass_curve(curves: Mapping[str, Mapping[float, Mapping[str, Estimate]]]) -> Figure | None:
-    """Left, LPIPS with failures worth 0 over the threshold; right, the share that passes. A line per job, by label.
+    """Pass curves, one line per job: LPIPS with failures counted as 0, and the share that passes, over the threshold.
 
-    None where no job has outputs whose diversity was measured.
+    None where no job has outputs with a measured diversity.
     """
     shown = {
         name: curve for name, curve in curves.items() if all("lpips_credited" in values for values in curve.values())
@@ -48,7 +48,7 @@ def pass_curve(curves: Mapping[str, Mapping[float, Mapping[str, Estimate]]]) -> 
 
 
 def calibration() -> Figure:
-    """The shipped curves over unedited faces: each judge's years against the loop's, and the panel's deviation."""
+    """The package's calibration on unedited faces: each judge's age against the loop's, and the panel's deviation."""
     known, faces = calibrations.shipped(), naturals.shipped()
     readings = {"faceres": (faces.faceres_age, BLUE), "faceapi": (faces.faceapi_age, ORANGE)}
     with rc_context(GRID):

@@ -1,4 +1,4 @@
-"""Tables of Markdown."""
+"""Markdown tables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ DIGITS = 3
 
 
 def table(lines: Iterable[Sequence[str]]) -> str:
-    """Lines of cells as a table: heads, what parts them from the rest (`---`), rows."""
+    """A table from lines of cells: headings, separators (`---`), rows."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def records(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of numbers and words under their names, numbers with three digits; the first row has all names."""
+    """A table of dictionaries with the keys of the first one as headings; numbers have three digits."""
     columns = list(rows[0])
     return table([columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)])
 

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: pictures, figures and scripts inside one file, which opens from disk without a server."""
+"""Self-contained HTML pages: one file with pictures, figures and scripts, which opens without a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from adfd.basics.files import atomic
 
 SCRIPTS = "'the page''s scripts'"
-"""Stands in a page's Content-Security-Policy for the hashes of the scripts in it, which are all that a browser runs."""
+"""Placeholder in a page's Content-Security-Policy for the hashes of its scripts; browsers run no other scripts."""
 
 
 def _source(script: str) -> str:
@@ -36,9 +36,9 @@ def _templates() -> Environment:
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Render `adfd/report/templates/<template>` with `values` and write it to `path` in one piece.
+    """Render `adfd/report/templates/<template>` with `values` and write it to `path` atomically.
 
-    The page's own scripts run, by their hashes, and no other script does.
+    The page's Content-Security-Policy permits only its own scripts, by their hashes.
     """
     text = _templates().get_template(template).render(**values)
     text = text.replace(SCRIPTS, " ".join(map(_source, re.findall(r"<script>(.*?)</script>", text, re.DOTALL))), 1)
@@ -47,7 +47,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
 
 def picture(image: Image.Image | Path, size: int = 256, quality: int = 85) -> str:
-    """A picture as a data URI: JPEG, its longer side at most `size` px."""
+    """A picture as a data URI: JPEG, resized so that its longer side is at most `size` px."""
     if isinstance(image, Path):
         with Image.open(image) as file:
             return picture(file.convert("RGB"), size, quality)

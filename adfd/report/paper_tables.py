@@ -1,4 +1,4 @@
-"""Tables of an evaluation, for papers: Markdown, LaTeX with booktabs, CSV. A row per job, the best in bold."""
+"""Tables of an evaluation for papers: Markdown, LaTeX with booktabs, CSV. One row per job, best values in bold."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ LATEX_ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "": ""}
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity of every job, of all outputs or of those at one target age."""
+    """One quantity for every job, over all outputs or over those at one target age."""
 
     key: str
-    """As CSV names it."""
+    """Name of the column in CSV."""
     quantity: Quantity
     title: str
     values: tuple[Estimate | None, ...]
 
     def text(self, row: int) -> str:
-        """The mean as it is shown; empty where there is none."""
+        """The mean as text; empty where there is none."""
         value = self.values[row]
         return "" if value is None else f"{value.mean:.{self.quantity.digits}f}"
 
     def interval(self, row: int) -> str:
-        """`[low, high]` as it is shown; empty where there is none."""
+        """The interval as text, `[low, high]`; empty where there is none."""
         value, digits = self.values[row], self.quantity.digits
         if value is None or math.isnan(value.low):
             return ""
         return f"[{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
     def best(self) -> set[int]:
-        """The rows that show the best value, more than one where rounding makes them equal; none without a rival."""
+        """Rows with the best value as rounded; empty where fewer than two rows have a value."""
         shown = {row: float(self.text(row)) for row in range(len(self.values)) if self.text(row)}
         if not self.quantity.better or len(shown) < 2:
             return set()
@@ -66,7 +66,7 @@ class Column:
 
 
 class Difference(Column):
-    """Differences of every job to one of them: with their sign, and bold where the interval leaves 0 out."""
+    """Differences between every job and a reference job, with sign; bold where the interval excludes 0."""
 
     def text(self, row: int) -> str:
         value = self.values[row]
@@ -85,7 +85,7 @@ class Difference(Column):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of jobs; `notes` name the judges."""
+    """A table with one row per job; `notes` name the judges."""
 
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -93,19 +93,19 @@ class Table:
 
 
 def by_quantity(jobs: Sequence[Job], quantities: Sequence[str]) -> Table:
-    """A column for each of these quantities, those left out that no job has."""
+    """A table with one column per quantity, without quantities that no job has."""
     columns = [_column(name, jobs, None) for name in quantities]
     return _table(jobs, columns)
 
 
 def by_target_age(jobs: Sequence[Job], quantities: Sequence[str]) -> Table:
-    """For each of these quantities a column per target age."""
+    """A table with one column per quantity and target age."""
     columns = [_column(name, jobs, age) for name in quantities for age in target_ages(jobs)]
     return _table(jobs, columns)
 
 
 def paired(jobs: Sequence[Job], other: Job, quantities: Sequence[str], bootstrap: Bootstrap) -> Table:
-    """Every job but `other` minus `other`, photo by photo."""
+    """A table of differences between every other job and `other`, paired by photo."""
     rows = [job for job in jobs if job is not other]
     made = [differences(job, other, bootstrap) for job in rows]
     columns = []
@@ -147,14 +147,14 @@ def _table(jobs: Sequence[Job], columns: Sequence[Column]) -> Table:
 
 
 def _short(jobs: Sequence[Job]) -> Iterator[str]:
-    """A note for each job of outputs whose search ended short of the target age."""
+    """A note for each job with outputs whose search did not reach the target age."""
     for job in jobs:
         if short := sum(row.get("reached") is False for row in job.rows):
             yield f"{label(job, jobs)}: {short} of {len(job.rows)} outputs ended short of the target age"
 
 
 def _note(role: str, jobs: Sequence[Job]) -> str:
-    """The footnote of a role: its judges, and of how many of the jobs each is where they differ."""
+    """The footnote of a role: its judges, with the number of jobs that each measured where jobs differ."""
     counts = Counter(job.judges[role] for job in jobs if role in job.judges)
     if len(counts) == 1:
         return f"{role}: {next(iter(counts))}"
@@ -164,7 +164,7 @@ def _note(role: str, jobs: Sequence[Job]) -> str:
 
 
 def markdown(table: Table) -> str:
-    """GitHub's Markdown: mean, and the interval in brackets."""
+    """The table in GitHub's Markdown: mean, and the interval in brackets."""
     heads = [f"{column.title} {ARROWS[column.quantity.better]}".strip().translate(MARKDOWN) for column in table.columns]
     lines = [["", *heads], ["---", *("---:" for _ in table.columns)]]
     for row, name in enumerate(table.labels):
@@ -177,7 +177,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `tabular` for the booktabs package; the notes are comments in it."""
+    """The table as a LaTeX `tabular` with booktabs; the notes are LaTeX comments."""
     heads = [column.title.translate(LATEX) + LATEX_ARROWS[column.quantity.better] for column in table.columns]
     rows = []
     for row, name in enumerate(table.labels):
@@ -209,7 +209,7 @@ def _cell(column: Column, row: int, bold: Callable[[str], str], small: Callable[
 
 
 def as_csv(table: Table, jobs: Sequence[Job]) -> str:
-    """Unrounded numbers: of each column the mean, the standard deviation, the interval, photos and outputs."""
+    """The table as CSV with unrounded numbers: for each column mean, standard deviation, interval, photos, outputs."""
     parts = ("mean", "sd", "low", "high", "n_photos", "n_outputs")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The faces of a run's page: by photo and target age, with what they are filtered and sorted by."""
+"""The faces of a run's page, grouped by photo and target age, with the facets by which they are filtered and sorted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adfd.report.run_view import FLAGS, UNKNOWN, Face, Group, Output, Picture, R
 
 
 def finished(jobs: Sequence[Job]) -> list[Output]:
-    """The finished outputs of all jobs: by photo as they first come, then target age, job and output."""
+    """The finished outputs of all jobs, sorted by photo (in order of appearance), target age, job and output."""
     photos = dict.fromkeys(row["photo"] for job in jobs for row in job.rows)
     place = {photo: i for i, photo in enumerate(photos)}
     outputs = [Output(job, i, row) for i, job in enumerate(jobs) for row in job.rows if row["status"] == "ok"]
@@ -22,7 +22,7 @@ def finished(jobs: Sequence[Job]) -> list[Output]:
 
 
 def by_facet(names: Sequence[str], different: Mapping[str, list[str]], shown: Sequence[Output]) -> dict[str, list[str]]:
-    """By facet: its value of each shown output. What they all have in common is no facet."""
+    """For each facet its value for every shown output; properties that all share are left out."""
     found = {key: [values[o.number] for o in shown] for key, values in different.items() if key != "target_age"}
     found["photo"] = [o.row["photo"] for o in shown]
     found["target age"] = [f"{o.row['target_age']:g}" for o in shown]
@@ -37,7 +37,7 @@ def groups(
     facets: Mapping[str, list[str]],
     pictures: Mapping[Path, Picture],
 ) -> list[Group]:
-    """The faces by photo and target age, each picture embedded where it first comes."""
+    """The faces grouped by photo and target age; each picture is embedded at its first use."""
     embedded: set[str] = set()
 
     def once(found: Picture) -> Picture:
@@ -71,7 +71,7 @@ def groups(
 
 
 def references(outputs: Sequence[Output], names: Sequence[str], pictures: Mapping[Path, Picture]) -> list[Reference]:
-    """The sources and then the anchors of some outputs, equal pictures once."""
+    """The sources, then the anchors, of some outputs, without duplicates."""
     found = []
     for kind in ("source", "anchor"):
         whose: dict[str, list[Output]] = {}
@@ -86,7 +86,7 @@ def references(outputs: Sequence[Output], names: Sequence[str], pictures: Mappin
 
 
 def flags(row: Row) -> list[str]:
-    """The flags that are up on an output."""
+    """The flags that apply to an output."""
     up = {
         "not-reached": row.get("reached") is False,
         "disagreement": bool(row.get("judges_disagree")),
@@ -96,7 +96,7 @@ def flags(row: Row) -> list[str]:
 
 
 def face(output: Output, names: Sequence[str], labels: Sequence[str], pictures: Mapping[Path, Picture]) -> Face:
-    """An output with what is known of it."""
+    """An output with its readings and properties, for the template."""
     row = {"age_error": abs(output.row["age"] - output.row["target_age"]), **output.row}
     values = {
         "age": row["age"],

@@ -1,6 +1,6 @@
-"""The report of a run or a sweep: one page with tables, figures, faces, and the command and settings of every job.
+"""The report of a run or a sweep: one page with tables, figures, faces, and every job's command and configuration.
 
-`write_report` reads the pictures and writes the page; `view`, in between, is a pure function to plain data.
+`write_report` reads the pictures and writes the page; `view` is a pure function that returns the page's plain data.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def write_report(
     """Write the page of one run, or of the jobs of a sweep, to `path`.
 
     `figures` maps captions to SVG text, `note` is a paragraph under the title. Faces are embedded at `size` px, at most
-    `max_faces` of them; how many are left out stands on the page. In place of a picture that cannot be read stands why.
-    A page with `refresh` loads itself again after so many seconds.
+    `max_faces` of them; the page states how many are left out. An unreadable picture is replaced by the reason. A page
+    with `refresh` reloads itself after that many seconds.
     """
     outputs = finished(jobs)
     shown = outputs[:max_faces]
@@ -52,7 +52,7 @@ def write_report(
 
 
 def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
-    """The pictures in files, equal ones under one id; a file that is no picture gives the reason."""
+    """The pictures in files; equal pictures share an id, and an unreadable file gives a picture with the reason."""
     found: dict[Path, Picture] = {}
     by_content: dict[str, Picture] = {}
     for file in dict.fromkeys(files):
@@ -64,24 +64,24 @@ def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
             found[file] = by_content[content]
         except FileNotFoundError:
             found[file] = Picture(id, "", f"{file.name} is not there")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises on broken files
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's errors on damaged files
             found[file] = Picture(id, "", f"{file.name} cannot be read")
     return found
 
 
 @lru_cache(maxsize=2048)
 def _drawn(file: Path, changed: int, size: int) -> tuple[str, str]:
-    """A hash of a picture's file, and the picture as a data URI; drawn once for pages that are written again."""
+    """A hash of a picture's file, and the picture as a data URI; cached for pages that are rewritten."""
     return hashlib.sha256(file.read_bytes()).hexdigest(), picture(file, size)
 
 
 def read_skipped(job: Job) -> dict[str, str]:
-    """The photos that a run left out, with the reasons, from its `summary.json`; none where there is none."""
+    """The photos that a run left out, with the reasons, from its `summary.json`; empty without that file."""
     return read_summary(job.directory).get("skipped_photos", {})
 
 
 def written(jobs: Sequence[Job]) -> str:
-    """When the jobs last wrote results, earliest to latest, UTC, by their files' dates."""
+    """The earliest and latest time, in UTC, at which a job last wrote results, by its files' modification dates."""
     files = [job.directory / "results.jsonl" for job in jobs]
     times = sorted(file.stat().st_mtime for file in files if file.exists())
     dates = [datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M") for time in times]
@@ -98,7 +98,7 @@ def view(
     skipped: Sequence[dict[str, str]],
     dates: str,
 ) -> View:
-    """All that the page says. `shown` are the outputs on the page, in order; `skipped` the photos each job left out."""
+    """The page's content. `shown` are the outputs on the page, in order; `skipped` the photos left out by each job."""
     names, different = unique_names(jobs), differing(jobs)
     short = shortened(different)
     labels = [" ".join(f"{short[key]}={values[i]}" for key, values in different.items()) for i in range(len(jobs))]
@@ -133,7 +133,7 @@ def view(
 
 
 def facts(jobs: Sequence[Job], dates: str) -> dict[str, str]:
-    """What was run, in counts."""
+    """Facts about the jobs by name: numbers of jobs, outputs and photos, target ages, dates."""
     rows = [row for job in jobs for row in job.rows]
     failed = sum(row["status"] != "ok" for row in rows)
     short = sum(row.get("reached") is False for row in rows)
@@ -150,7 +150,7 @@ def facts(jobs: Sequence[Job], dates: str) -> dict[str, str]:
 
 
 def judges(jobs: Sequence[Job], names: Sequence[str]) -> dict[str, str]:
-    """The judge of each quantity; where jobs differ in that, with the jobs' names."""
+    """The judge of each role; where jobs have different judges, with the jobs' names."""
     found = {}
     for key in dict.fromkeys(key for job in jobs for key in job.judges):
         whose: dict[str, list[str]] = {}

@@ -11,14 +11,14 @@ from adfd.report.run_view import UNKNOWN, Cell, Column, Table, number
 
 
 def run_table(job: Job) -> Table:
-    """A run's quantities: a row per target age, and below them the whole run."""
+    """A run's quantities: one row per target age, and the whole run at the bottom."""
     whole = ([Cell("all")], job.estimates)
     lines = [([Cell(f"{age:g}")], estimates) for age, estimates in sorted(job.by_age.items())]
     return estimates_table("", [Column("target age", "years", numeric=True)], lines, [whole])
 
 
 def sweep_tables(jobs: Sequence[Job], names: Sequence[str], different: Mapping[str, list[str]]) -> list[Table]:
-    """A sweep's quantities, a row per job: over all target ages, and at each of them where there are several."""
+    """A sweep's quantities, one row per job: over all target ages, and, if there are several, at each of them."""
     heads = [Column("job"), *map(Column, different)]
     cells = [
         [Cell(name, link=f"#job-{i}"), *(Cell(values[i]) for values in different.values())]
@@ -46,10 +46,10 @@ def estimates_table(
     compared: Sequence[Job] = (),
     age: float | None = None,
 ) -> Table:
-    """A column for every quantity that is there.
+    """A table with one column for every quantity that any line has.
 
-    `compared` are the jobs of the lines: where the finished ones cover the same photos (at `age`, or at the same target
-    ages), the best of them is marked.
+    `compared` are the jobs of the lines: where the finished ones have the same photos (at `age`, or at the same target
+    ages), the best value is marked.
     """
     shown = {key: quantity for key, quantity in QUANTITIES.items() if any(key in line[1] for line in [*lines, *foot])}
     complete = [job.status == "finished" for job in compared] or [False] * len(lines)
@@ -62,7 +62,7 @@ def estimates_table(
     best = {key: leader([each[key].mean for each in candidates if key in each], shown[key]) for key in shown}
     note = ""
     if sum(complete) > 1:
-        unlike = "No best is marked: the jobs are not of the same photos and target ages."
+        unlike = "No best is marked: the jobs differ in their photos or target ages."
         note = "Bold: the best of the finished jobs." if alike else unlike
     return Table(
         title=title,
@@ -74,12 +74,12 @@ def estimates_table(
 
 
 def covered(job: Job, age: float | None) -> frozenset[tuple[str, float]]:
-    """The photos and target ages of a job, or its photos at one age."""
+    """The (photo, target age) pairs of a job's outputs; with `age` only those at that age."""
     return frozenset((row["photo"], row["target_age"]) for row in job.rows if age in (None, row["target_age"]))
 
 
 def leader(means: list[float], quantity: Quantity) -> float | None:
-    """The best of the means, to the digits that are shown; None where there is none."""
+    """The best of the means, rounded as shown; None where there is none."""
     known = {round(mean, quantity.digits) for mean in means if math.isfinite(mean)}
     if not quantity.better or len(known) < 2:
         return None
@@ -93,7 +93,7 @@ def quantity_column(quantity: Quantity) -> Column:
 
 
 def estimate_cell(estimate: Estimate | None, quantity: Quantity, best: float | None, candidate: bool) -> Cell:
-    """A mean, to the digits of its quantity, and the interval where there are photos to have one over."""
+    """A cell with the mean, rounded to the quantity's digits, and the interval, if there is one."""
     if estimate is None or not math.isfinite(estimate.mean):
         return Cell(UNKNOWN, value="")
     low, high = (number(bound, quantity.digits) for bound in (estimate.low, estimate.high))

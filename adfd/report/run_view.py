@@ -1,4 +1,4 @@
-"""What stands on a run's page, as plain data: the template gets a `View` and nothing else."""
+"""The content of a run's page as plain data: the template receives only a `View`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from adfd.evaluation.jobs import Job
 
 UNKNOWN = "–"
 FLAGS = {"not-reached": "not reached", "disagreement": "judges disagree", "doubtful": "doubtful anchor"}
-"""What a reader should doubt: the search ended short of the target age, the independent judges read an age more than
-10 years off, or the judge of the loop is unsure of the anchor's."""
+"""Warnings on outputs: the search did not reach the target age, the independent judges' age differs by more than 10
+years, or the loop's age judge is uncertain on the anchor."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on the page, embedded where it is first shown."""
+    """A picture on the page, embedded at its first use."""
 
     id: str
     uri: str
     reason: str = ""
-    """Why there is none to show."""
+    """The reason why the picture is missing."""
     again: bool = False
-    """Whether it is on the page already."""
+    """True where the picture is embedded earlier on the page."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A finished output and where its pictures lie."""
+    """A finished output, with the paths of its pictures."""
 
     job: Job
     number: int
-    """Of the job, from 0."""
+    """Index of the job, from 0."""
     row: Row
 
     @property
@@ -54,7 +54,7 @@ class Cell:
     text: str
     detail: str = ""
     value: str | None = None
-    """What it is sorted by, where not by its text; empty ones come last."""
+    """Sort key, where not the text; empty ones come last."""
     best: bool = False
     bad: bool = False
     link: str = ""
@@ -66,7 +66,7 @@ class Column:
     unit: str = ""
     numeric: bool = False
     first: str = "ascending"
-    """How the first click sorts."""
+    """Direction in which the first click sorts."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facet:
-    """What the faces can be filtered and sorted by."""
+    """A property by which the faces can be filtered and sorted."""
 
     title: str
     values: list[str]
@@ -94,35 +94,35 @@ class Reference:
     picture: Picture
     age: str
     independent: str
-    """The independent judges' reading; empty where they were not asked."""
+    """The panel's age as shown; empty where it was not measured."""
     jobs: list[str]
-    """Whose it is; empty where it is everybody's."""
+    """Names of the jobs that used it; empty where all did."""
 
 
 @dataclass(frozen=True)
 class Face:
     job: str
     number: int
-    """Of the job, from 0."""
+    """Index of the job, from 0."""
     label: str
-    """What sets the job apart from the others."""
+    """The overrides in which the job differs from the others."""
     method: str
     output: int
     picture: Picture
     source: str
     anchor: str
-    """Ids of the pictures."""
+    """`source` and `anchor` are ids of pictures."""
     readings: dict[str, str]
     """Age, its error, identity to source and to anchor, as shown."""
     sort_values: dict[str, str]
-    """The same in full precision; empty where unknown."""
+    """The readings in full precision; empty where unknown."""
     independent: str
-    """The age that the independent judges read, as shown; empty where they were not asked."""
+    """The panel's age as shown; empty where it was not measured."""
     flags: list[str]
-    """Which of FLAGS are up."""
+    """The FLAGS that apply."""
     details: dict[str, str]
     facets: list[int]
-    """For each facet, which of its values is this face's."""
+    """For each facet the index of this face's value."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Block:
-    """What it takes to run a job again."""
+    """A job's command, configuration and status."""
 
     name: str
     label: str
@@ -151,7 +151,7 @@ class Block:
 
 @dataclass(frozen=True)
 class View:
-    """All that the page says."""
+    """The content of the page."""
 
     title: str
     note: str
@@ -162,16 +162,16 @@ class View:
     tables: list[Table]
     facets: list[Facet]
     flags: dict[str, int]
-    """How many faces of the page have each flag up, of those that any has."""
+    """Number of faces on the page with each flag, for flags that occur."""
     groups: list[Group]
     n_faces: int
     n_left_out: int
-    """Faces that are not on the page."""
+    """Number of faces that are not on the page."""
     failures: Table
     skipped: Table
     jobs: list[Block]
     refresh: int = 0
-    """Seconds after which the page loads itself again; 0 for one that is complete."""
+    """Seconds after which the page reloads itself; 0 for a complete one."""
 
 
 def number(value: float | None, digits: int) -> str:

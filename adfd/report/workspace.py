@@ -1,4 +1,4 @@
-"""A W&B workspace and a report for a sweep, as code: ages and lambdas, the good corner, the refinement, the sheets."""
+"""A W&B workspace and report for a sweep: heat maps, the trade-off of age and identity, refinement curves, sheets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SCORES = ("age_error", "id_similarity_source", "diversity", "harmonic")
 LAMBDAS = ("aging", "id", "l2", "perceptual")
 CURVES = ("loss", "age_error", "id", "l2", "perceptual")
 HEAT_MAP = "heat_map"
-"""Of a figure's name, the beginning."""
+"""Prefix of the heat maps' names in W&B."""
 
 
 def workspace(entity: str, project: str, name: str, sweep_id: str | None, lambdas: Sequence[str] = ()) -> Any:
     """The workspace of one sweep, or of all of a project's runs; `lambdas` are those that have a heat map.
 
-    Raises AdfdError without the package for it.
+    Raises AdfdError where the wandb-workspaces package is missing.
     """
     panels, made = packages()
     return made.Workspace(
@@ -38,9 +38,9 @@ def workspace(entity: str, project: str, name: str, sweep_id: str | None, lambda
 def report(
     entity: str, project: str, name: str, sweep_id: str, maps: Sequence[HeatMap], *, look_up: bool = True
 ) -> Any:
-    """The report of one sweep: its ages by lambdas as numbers, then the panels of the workspace.
+    """The report of one sweep: its heat maps as tables of numbers, then the panels of the workspace.
 
-    Saved, it names its project by a number, for which the package asks the network unless `look_up` is false.
+    A saved report refers to its project by a number, which the package looks up over the network if `look_up` is true.
     """
     panels, made = packages()
     blocks: list[Any] = [panels.H1(text=name)]
@@ -56,9 +56,9 @@ def report(
 
 
 def sections(panels: ModuleType, lambdas: Sequence[str]) -> dict[str, list[Any]]:
-    """The panels by the title of their section."""
+    """The panels, by title of their section."""
     scatter, line, bar = panels.ScatterPlot, panels.LinePlot, panels.BarPlot
-    age, aging = panels.Config("target_age"), panels.Config("loss.aging")  # a name alone would be of the summary
+    age, aging = panels.Config("target_age"), panels.Config("loss.aging")  # a bare name would mean a key of the summary
     axes = [age, *(panels.Config(f"loss.{term}") for term in LAMBDAS)]
     columns = [panels.ParallelCoordinatesPlotColumn(metric=key) for key in (*axes, *SCORES)]
     heat = [
@@ -86,7 +86,7 @@ def sections(panels: ModuleType, lambdas: Sequence[str]) -> dict[str, list[Any]]
 
 
 def packages() -> tuple[ModuleType, ModuleType]:
-    """W&B's package for reports, whose panels workspaces have, too, and that for workspaces."""
+    """W&B's modules for reports, which also defines the panels of workspaces, and for workspaces."""
     try:
         import wandb_workspaces.reports.v2 as panels
         import wandb_workspaces.workspaces as made
@@ -96,11 +96,11 @@ def packages() -> tuple[ModuleType, ModuleType]:
 
 
 def of_sweep(made: ModuleType, sweep_id: str | None) -> list[Any]:
-    """The filter that leaves one sweep's runs, which are a group."""
+    """The filter that selects one sweep's runs, which form a W&B group."""
     return [made.Metric("Group") == sweep_id] if sweep_id else []
 
 
 def as_json(shown: Any) -> dict[str, Any]:
-    """What W&B would be sent."""
-    model = shown._to_model()  # the package has no public way to see it
+    """The JSON that would be sent to W&B."""
+    model = shown._to_model()  # the package has no public function for it
     return json.loads(model.model_dump_json(by_alias=True, exclude_none=True))

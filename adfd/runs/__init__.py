@@ -1,4 +1,4 @@
-"""What a run does and leaves behind: the loop over people and ages, the run directory, sheets, films, trackers.
+"""A run: the loop over ages and people, the run directory, contact sheets, animations, trackers.
 
 May import methods, analysis, faces and what lies below them.
 """

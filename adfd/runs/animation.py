@@ -1,4 +1,4 @@
-"""Lifespan animations: one face through its ages, smooth between them."""
+"""Lifespan animations: one face at its target ages, with interpolated frames between them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from adfd.models.networks import Networks
 from adfd.runs.directory import to_pil
 
 ENCODERS = {
-    # yuv420p: the form of colours that every player knows
+    # yuv420p: the pixel format that all players support
     "mp4": {"codec": "libx264", "pix_fmt_out": "yuv420p", "output_params": ["-crf", "18", "-movflags", "+faststart"]},
-    "gif": {  # one palette for all frames, so that still parts of the picture stay still; played for ever
+    "gif": {  # one palette for all frames, so that static parts do not flicker; loops endlessly
         "codec": "gif",
         "pix_fmt_out": "pal8",
         "output_params": ["-filter_complex", "split[a][b];[a]palettegen[p];[b][p]paletteuse", "-loop", "0"],
@@ -32,19 +32,19 @@ ENCODERS = {
 
 @dataclass(frozen=True)
 class Animation:
-    """How the codes of one face at several ages become moving pictures."""
+    """Settings of animations. Raises AdfdError for impossible ones."""
 
     formats: list[str]
-    """Of mp4 and gif; none for no animation."""
+    """Any of mp4 and gif; empty for no animation."""
     fps: int
     seconds: float
-    """From one age to the next."""
+    """Duration from one age to the next."""
     size: int
     """Side of the frames, in px."""
     interpolation: str
-    """linear | smooth (through the ages without a jerk: a Catmull-Rom spline)."""
+    """linear | smooth (a Catmull-Rom spline through the codes, without jumps in speed)."""
     caption: bool
-    """Whether each frame shows the age that is estimated on it."""
+    """Whether each frame shows its estimated age."""
     batch_size: int
     """Frames rendered at once."""
 
@@ -65,12 +65,12 @@ class Animation:
 
     @property
     def frames_per_step(self) -> int:
-        """Frames from one age to the next."""
+        """Number of frames from one age to the next."""
         return max(1, round(self.fps * self.seconds))
 
 
 def interpolate(codes: Tensor, frames_per_step: int, interpolation: str) -> Tensor:
-    """Codes `[K, C]` joined by curves through them: `[(K - 1) * frames_per_step + 1, C]`, the last code included.
+    """Interpolate between K codes `[K, C]`: `[(K - 1) * frames_per_step + 1, C]`, including the last code.
 
     Raises ValueError for fewer than two codes.
     """
@@ -91,7 +91,7 @@ def interpolate(codes: Tensor, frames_per_step: int, interpolation: str) -> Tens
 
 @torch.inference_mode()
 def frames(networks: Networks, codes: Tensor, animation: Animation) -> Iterator[Image.Image]:
-    """Pictures of codes `[F, C]`, one by one, rendered a few at a time."""
+    """Pictures of codes `[F, C]`, one by one, rendered `animation.batch_size` at a time."""
     for part in codes.split(animation.batch_size):
         img = networks.synthesis(part)
         ages = networks.age(pool(img)).tolist() if animation.caption else [None] * len(part)
@@ -103,7 +103,7 @@ def frames(networks: Networks, codes: Tensor, animation: Animation) -> Iterator[
 
 
 def write_age(frame: Image.Image, age: float) -> None:
-    """Write the estimated age into the lower left corner, legible on any ground."""
+    """Write the estimated age into the lower left corner, with an outline that is legible on any background."""
     size = frame.height // 16
     place, font, outline = (size // 2, frame.height - size // 2), ImageFont.load_default(size), max(1, size // 12)
     draw = ImageDraw.Draw(frame)
@@ -119,7 +119,7 @@ def animate(
 ) -> list[Path]:
     """Write the animation through codes `[K, C]` to `path` with each format's suffix; returns the files.
 
-    All formats share one rendering, and no file appears before it is whole. `on_frame` is called after each frame.
+    Frames are rendered once for all formats; files appear only when complete. `on_frame` is called after each frame.
     """
     codes = interpolate(codes, animation.frames_per_step, animation.interpolation)
     files = [path.with_name(f"{path.name}.{name}") for name in animation.formats]
@@ -138,7 +138,7 @@ def animate(
 
 
 def _encoder(path: Path, animation: Animation) -> Generator[None, bytes, None]:
-    """An ffmpeg that is sent frames of RGB bytes and has written `path` once it is closed."""
+    """Generator around an ffmpeg process: send it frames as RGB bytes; after `close`, `path` is written."""
     square = (animation.size, animation.size)
     how = ENCODERS[path.suffix[1:]]
     encoder = imageio_ffmpeg.write_frames(

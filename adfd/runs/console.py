@@ -1,4 +1,4 @@
-"""Results as tables on the terminal, each with the path of its file below."""
+"""Tables of results on the terminal, each followed by the path of its file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
         numeric = any(isinstance(row[i], int | float) for row in rows)
         table.add_column(Text(cell(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))  # a name may look like markup, and so may a heading
+        table.add_row(*(Text(cell(value)) for value in row))  # as text: names and headings may look like markup
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
@@ -38,12 +38,12 @@ def cell(value: Any) -> str:
 
 
 def show_path(label: str, path: Path) -> None:
-    """Print a path on a line of its own, unbroken."""
+    """Print a path on a line of its own, without line breaks."""
     print(f"{label}: {path}", flush=True)
 
 
 def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
-    """Rows and means of one run."""
+    """Print the rows and means of one run, and the photos left out."""
     columns = ("photo", "target_age", "output", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")
     titles = ("photo", "target", "output", "anchor reads", "reads", "id to source", "id to anchor", "steps", "note")
     rows = [[*(row[key] for key in columns), row["steps"], note(row)] for row in run.rows]
@@ -59,12 +59,12 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
 
 
 def note(row: Row) -> str:
-    """What there is to say of an output: why it failed, or that its search ended short of the target age."""
+    """Remark on an output: the reason of its failure, or that its search did not reach the target age; often empty."""
     return row["reason"] or ("not reached" if row.get("reached") is False else "")
 
 
 def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
-    """A row per photo: prepared, or why not."""
+    """Print a row per photo with its status and, if skipped, the reason."""
     yes = {True: "yes", False: ""}
     rows = [[f.name, f.status, yes[f.aligned], f.id_distance, f.pixel_error, yes[f.cached], f.reason] for f in faces]
     show("photos", ("photo", "status", "was aligned", "id distance", "pixel error", "from cache", "reason"), rows)
@@ -74,7 +74,7 @@ def show_photos(faces: Sequence[PreparedFace], path: Path) -> None:
 
 
 def show_channels(channels: Channels, space: StyleSpace, fdr: float, path: Path) -> None:
-    """What an analysis found, and the channels on which age depends most."""
+    """Print the key numbers of an analysis, and the channels that age depends on most."""
     facts = ("generator", "n_samples", "psi", "seed", "age_r2", "stability_age", "stability_id", "n_faces", "k")
     rows = [[key, value] for key in facts if (value := getattr(channels, key)) is not None]
     for name in ("age", "id", "slope", "id_change"):
@@ -94,7 +94,7 @@ SHOWN = ("c", "name", "channel", "r_age", "p_age", "coef_id", "slope_age", "id_c
 
 
 def show_sweep(jobs: Sequence[Row], path: Path) -> None:
-    """One row per job of a sweep, with the overrides in which the jobs differ."""
+    """Print one row per job of a sweep, with the overrides in which the jobs differ."""
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     columns = {
         "job": "job",

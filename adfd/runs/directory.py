@@ -1,17 +1,17 @@
-"""The run directory: everything a run leaves behind, written so that a killed run stays readable.
+"""The run directory: all files of a run, written so that they stay readable when the run is killed.
 
 results.jsonl   one row per output, appended as it finishes
-candidates.jsonl  what was drawn for every output: readings, and the reason where a draw fell
+candidates.jsonl  all candidates drawn for every output: readings, and the reason where one was rejected
 steps.jsonl     losses and ages during refinement, every n steps
-photos.csv      what became of every photo
+photos.csv      the status of every photo
 images/         source, anchors and outputs at full resolution
 latents/        the StyleSpace code of every output
 sheets/         one contact sheet per photo and age; with several ages, one strip of them per photo
-pasted/         outputs in their photos, with paste=true; NAME_together: all people of a photo
+pasted/         outputs pasted into their photos, with paste=true; NAME_together: all people of a photo
 animations/     one GIF or MP4 per photo, through its ages
 summary.json    means over the rows; status running, finished, interrupted or failed
-config.json     the resolved configuration, how it was asked for, and by which method: what the evaluation reads
-config_hash     a hash of all that the results depend on: whose folder this is
+config.json     the resolved configuration, its overrides and the method; read by the evaluation
+config_hash     a hash of the configuration that the results depend on, which identifies the folder's owner
 """
 
 from __future__ import annotations
@@ -40,11 +40,9 @@ CONFIG = "config.json"
 
 
 class RunDirectory:
-    """One run's folder. `config` is what its results depend on; a folder belongs to one configuration for good.
-
-    `told` is what `config.json` keeps of the run. A folder that is refused is left as it was.
-
-    In a `with` statement, what `hold` took is let go at the end.
+    """The folder of one run. It belongs permanently to one `config`, the configuration that its results depend on.
+    `told` is the content of `config.json`. Raises OccupiedError where the folder belongs to another configuration, and
+    leaves it unchanged. As a context manager it releases the lock taken by `hold`.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], told: dict[str, Any] | None = None) -> None:
@@ -53,7 +51,7 @@ class RunDirectory:
         self._claim()
         for folder in ("images", "latents", "sheets"):
             (path / folder).mkdir(exist_ok=True)
-        if told and not (path / CONFIG).exists():  # other ranks are asked for in other words
+        if told and not (path / CONFIG).exists():  # not again by other ranks, whose overrides differ
             with atomic(path / CONFIG) as stream:
                 stream.write(json.dumps(finite(told), indent=2).encode())
         end_line(path / "results.jsonl")
@@ -61,7 +59,7 @@ class RunDirectory:
         self._lock: IO[str] | None = None
 
     def _claim(self) -> None:
-        """Mark the folder as this configuration's. Raises OccupiedError where another one's results lie in it."""
+        """Mark the folder as this configuration's. Raises OccupiedError where it has results of another one."""
         check_owner(self.path, self.id)
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / "config_hash").write_text(self.id, encoding="utf-8")
@@ -76,8 +74,8 @@ class RunDirectory:
     def hold(self) -> None:
         """Lock the folder for all ranks of this run and mark it as running.
 
-        Steps of outputs that were not finished are forgotten: they come again. Raises OccupiedError where another
-        process is at work here.
+        Steps of unfinished outputs are removed, since they will be repeated. Raises OccupiedError where another process
+        holds the lock.
         """
         self._lock = lock(self.path / ".lock")
         self.reload()
@@ -102,18 +100,18 @@ class RunDirectory:
         return sum(row["status"] == "ok" for row in self.rows)
 
     def done(self, photo: str, target_age: float, output: int) -> bool:
-        """Whether this output is finished, in this start of the run or an earlier one."""
+        """True where this output was finished by this or an earlier start of the run."""
         row = self._rows.get((photo, target_age, output))
         return row is not None and row["status"] == "ok"
 
     def outputs(self, photo: str, target_age: float) -> list[Row]:
-        """Finished rows of one photo and age, by output."""
+        """Finished rows of one photo and age, sorted by output."""
         rows = [row for row in self.rows if row["status"] == "ok"]
         rows = [row for row in rows if (row["photo"], row["target_age"]) == (photo, target_age)]
         return sorted(rows, key=lambda row: row["output"])
 
     def append(self, row: Row) -> None:
-        """Add a row to `results.jsonl`, at once and in one piece."""
+        """Append a row to `results.jsonl` in a single write."""
         self._rows[row_key(row)] = row
         append_line(self.path / "results.jsonl", row)
 
@@ -131,7 +129,7 @@ class RunDirectory:
         return file
 
     def copy_image(self, name: str, file: Path) -> None:
-        """Take in a PNG file as it is."""
+        """Copy a PNG file unchanged to `images/<name>.png`."""
         with atomic(self.path / f"images/{name}.png") as stream:
             stream.write(file.read_bytes())
 
@@ -157,7 +155,7 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty where there is none that can be read."""
+    """A run's `summary.json`; empty where it is missing or unreadable."""
     try:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):
@@ -166,7 +164,7 @@ def read_summary(directory: Path) -> dict[str, Any]:
 
 
 def read_outputs(file: Path) -> list[Row]:
-    """Rows of a JSON lines file that say which output they are of, as all of a run do."""
+    """Rows of a JSON lines file that have photo, target age and output, as all rows of a run do."""
     return [row for row in read_rows(file) if {"photo", "target_age", "output"} <= row.keys()]
 
 
@@ -176,10 +174,10 @@ def latest_outputs(directory: Path) -> dict[tuple[str, float, int], Row]:
 
 
 def check_owner(directory: Path, own: str) -> None:
-    """Raise OccupiedError where a folder is of a configuration with another hash than this one."""
+    """Raise OccupiedError where a folder belongs to a configuration whose hash is not `own`."""
     mark = directory / "config_hash"
     owner = mark.read_text(encoding="utf-8") if mark.exists() else ""
-    if owner not in ("", own):  # empty where a kill came between
+    if owner not in ("", own):  # empty where the process was killed before writing
         raise OccupiedError(f"{directory} holds results of another configuration; choose another hydra.run.dir")
 
 
@@ -198,7 +196,7 @@ def to_pil(img: Tensor) -> Image.Image:
 
 
 def mean(values: list[float | None]) -> float | None:
-    """Mean of the values that are there; None of none."""
+    """Mean of the values that are not None; None where there is none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -233,7 +231,7 @@ def _harmonic(age_error: float, id_similarity: float) -> float:
 
 
 def link_wandb(directory: Path) -> None:
-    """Keep `wandb/` of a sweep: a link to each W&B run that its jobs have made so far."""
+    """Update a sweep's folder `wandb/`: a link to each W&B run of its jobs so far."""
     for run in directory.glob("*/wandb/*run-*"):
         link = directory / "wandb" / run.name
         link.parent.mkdir(exist_ok=True)

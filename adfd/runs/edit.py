@@ -1,4 +1,4 @@
-"""The main job: for every target age and photo, an anchor, its edits, what the judges read on them, and a sheet."""
+"""The main job: for every target age and photo an anchor, its edits, the judges' readings and a contact sheet."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ class Edit:
     ranks: Ranks
     photos_per_batch: int
     pasting: Pasting | None = None
-    """Where outputs go back into their photos."""
+    """Pastes outputs into their photos; None for no pasting."""
 
     def everybody(self, target_ages: list[float]) -> dict[str, Any]:
-        """Edit everybody at every age; return the summary, on the first rank, which sees every rank's rows.
+        """Edit all people at all target ages (years).
 
-        An output that fails becomes a row with its reason; the rest goes on. Where all fail, so does the run.
+        Returns the summary over all ranks' rows on the first rank, an empty one on the others. An output that fails
+        becomes a row with the reason, and the run continues; where all outputs fail, the run's status is failed.
         """
         started, status, n = time.perf_counter(), "failed", len(self.people.sources)
         told: dict[str, Any] = {}
@@ -55,7 +56,7 @@ class Edit:
                     self.showing.lifespans(self.people.sources.names, sorted(target_ages))
             status = "finished"
             self.ranks.wait()
-        except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
+        except (KeyboardInterrupt, SystemExit):  # SystemExit where Slurm requeues the job
             status = "interrupted"
             raise
         finally:
@@ -70,7 +71,7 @@ class Edit:
         return told
 
     def batch(self, rows: slice, target_age: float) -> None:
-        """Edit some people at one age; where that fails for several, each alone, to spare the others."""
+        """Edit the people `rows` at one age; where a batch of several fails, edit each alone to isolate the failure."""
         names = self.people.sources.names[rows]
         wanted = [
             (row, output)
@@ -85,7 +86,7 @@ class Edit:
                 self._make(self.making.anchors(rows.start, rows.stop, target_age), wanted, target_age)
         except Exception as error:
             if unwritable(error):
-                raise  # nothing more can be written, not even this failure
+                raise  # the failure itself could not be recorded
             if len(names) > 1:
                 log.warning("%s; trying its %d photos one by one", describe(error), len(names))
                 for row in range(rows.start, rows.stop):
@@ -102,7 +103,7 @@ class Edit:
             self.showing.sheet(name, target_age)
 
     def _make(self, anchors: Anchors, wanted: list[tuple[int, int]], target_age: float) -> None:
-        """Make the wanted outputs, as (row of the anchors, output); read and keep each as it finishes."""
+        """Make the `wanted` outputs, (row of the anchors, output); measure and store each as it finishes."""
         for warning in doubtful(self.making.networks, anchors):
             log.warning(warning)
         for row in {row for row, _ in wanted}:
@@ -117,7 +118,7 @@ class Edit:
             self._record(read)
 
     def _keep_references(self, anchors: Anchors, row: int, target_age: float) -> None:
-        """Write the source and the anchor at full resolution, unless they are there."""
+        """Write the source and the anchor at full resolution, unless their files exist."""
         name = anchors.sources.names[row]
         if not self.run.has_image(f"{name}_source"):
             if crop := self.people.crop(name):
@@ -132,7 +133,7 @@ class Edit:
             self.run.append_candidate({"photo": photo, "target_age": target_age, "output": sample.output} | told)
 
     def _record(self, row: Row) -> None:
-        """Append a finished or failed row, with its photo's own name, and show it."""
+        """Append a finished or failed row, with the path of its photo, and show it."""
         row = row | {"file": self.people.file(row["photo"])}
         self.run.append(row)
         self.showing.row(row)

@@ -1,4 +1,4 @@
-"""How a job makes its outputs: anchors of people at an age, and a method's samples from them."""
+"""How a job makes its outputs: the anchors of people at an age, and the method's samples from them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,25 @@ StepOf = Callable[[str, float, int, int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Making:
-    """A method with its settings, and what it works on."""
+    """A method with its settings, the networks and the anchors."""
 
     networks: Networks
     anchors: Callable[[int, int, float], Anchors]
-    """Anchors of the people from one index to before another, at a target age in years."""
+    """Function (start, stop, target age in years) that returns the anchors of the people start..stop-1."""
     method: Method
     method_name: str
     n_outputs: int
     seed: int
     references: tuple[str, ...] = ()
-    """The reference photo of each output, where the method mixes references in."""
+    """Name of each output's reference photo, for methods with references."""
 
     def samples(
         self, anchors: Anchors, wanted: list[tuple[int, int]], target_age: float, on_step: StepOf
     ) -> Iterator[Sample]:
-        """The method's samples for (row of the anchors, output) each, as they finish, under a progress bar."""
+        """Samples of the method for the `wanted` (row of the anchors, output) pairs, in the order in which they finish.
+
+        Shows a progress bar and calls `on_step` at every refinement step.
+        """
         draws = draw(self.seed, anchors.sources.names, wanted, self.networks.generator.w_dim).to(self.networks.device)
         refinement = getattr(self.method, "keywords", {}).get("refinement")
         expected = refinement.max_steps + 1 if refinement else 1
@@ -70,7 +73,7 @@ class Making:
 
 
 def state(shown: list[dict[str, float]]) -> str:
-    """Mean loss and the ages of the samples under way, for the progress bar."""
+    """Mean loss and the ages of the samples being refined, for the progress bar."""
     loss = mean([losses.get("loss") for losses in shown])
     ages = " ".join(f"{losses['age']:.0f}" for losses in shown[:6])
     return (f"loss {loss:.4f}, " if loss is not None else "") + f"ages {ages}"

@@ -1,4 +1,4 @@
-"""The end of a run, however it ends: `summary.json` is written and the trackers are closed."""
+"""The end of a run, successful or not: writes `summary.json` and closes the trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adfd.runs.tracking import Tracker
 
 @dataclass
 class Outcome:
-    """What a run reports at its end: key numbers and rows, and the trackers that get them."""
+    """The results of a run: key numbers and rows, and the trackers that receive them."""
 
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -26,14 +26,14 @@ class Outcome:
 
 @contextmanager
 def outcome(directory: Path) -> Iterator[Outcome]:
-    """Keep `summary.json` around a run: running, then finished, interrupted or failed. Exceptions pass through."""
+    """Keep the status in `summary.json`: running, then finished, interrupted or failed. Exceptions are re-raised."""
     told, started = Outcome(), time.perf_counter()
     state = {"status": "running"}
     write_summary(directory, state)
     try:
         yield told
         state = {"status": "finished"}
-    except (KeyboardInterrupt, SystemExit):  # the latter where Slurm starts the job again
+    except (KeyboardInterrupt, SystemExit):  # SystemExit where Slurm requeues the job
         state = {"status": "interrupted"}
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Outputs back in the photos of which they were made: `pasted/` of a run directory."""
+"""Paste outputs into the photos from which they were made: `pasted/` of a run directory."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pasting:
-    """Pastes finished outputs. A run that was finished without may be pasted at a later start."""
+    """Pastes finished outputs, also those of a run that was finished earlier without pasting."""
 
     people: People
     run: RunDirectory
 
     def outputs(self, names: Sequence[str], target_age: float) -> None:
-        """Paste what is not pasted yet of these people at an age, each alone; add to the rows where, and the seam."""
+        """Paste the outputs of these people at an age that are not pasted yet, one person per picture.
+
+        Adds file and visibility of the seam to their rows.
+        """
         for face in filter(None, map(self.people.face, names)):
             for row in self.run.outputs(face.name, target_age):
                 if row.get("pasted") and (self.run.path / row["pasted"]).exists():
@@ -52,7 +55,7 @@ class Pasting:
         return {"pasted": file, "seam_gradient": made.gradient, "seam_gradient_photo": made.gradient_photo}
 
     def together(self, target_age: float) -> None:
-        """Paste the outputs of one number of all people of a photo into it, where it shows several."""
+        """For photos of several people: for each output index, paste all people's outputs into the photo."""
         by_photo: dict[Path, list[PreparedFace]] = {}
         for face in self.people.faces:
             if face.crop:
@@ -73,7 +76,7 @@ class Pasting:
                     log.warning("%s is not pasted together: %s", path.name, error)
 
     def _newer(self, file: str, wanted: Sequence[tuple[PreparedFace, Row]]) -> bool:
-        """Whether a joint picture is there, and no older than the outputs in it."""
+        """True where a joint picture exists and is not older than the outputs in it."""
         path = self.run.path / file
         newest = max((self.run.path / row["image"]).stat().st_mtime for _, row in wanted)
         return path.exists() and path.stat().st_mtime >= newest

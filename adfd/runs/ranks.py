@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share a run, as Lightning's Fabric sees it."""
+    """This process among the ranks that share a run; taken from Lightning's Fabric."""
 
     first: bool
-    """Whether this is the rank that writes the summary."""
+    """True on the rank that writes the summary."""
     wait: Callable[[], object]
-    """Returns when every rank has come here."""
+    """Barrier: returns when all ranks have called it."""
     precision: Callable[[], AbstractContextManager]
-    """The numbers' precision, as a context to compute in."""
+    """Context manager that sets the precision of computations."""

@@ -1,4 +1,4 @@
-"""What the judges read: the row of one output, and the summary of all rows."""
+"""The judges' readings: the row of one output, and the summary of all rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from adfd.stylespace.regions import REGIONS, region_shares
 
 
 def blank_row(making: Making, photo: str, target_age: float, output: int) -> Row:
-    """A row before anything is read: status failed, and null for what stays unknown."""
+    """A row without readings: status failed, and None for everything that is unknown."""
     return {
         "photo": photo,
         "output": output,
@@ -52,7 +52,7 @@ def blank_row(making: Making, photo: str, target_age: float, output: int) -> Row
 def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: float) -> tuple[Row, Tensor | None]:
     """Render a finished sample and read the judges on it: its row, and its picture `[3, H, W]` in [-1, 1].
 
-    No picture where the sample failed or the judges read no finite age; the row's reason says so.
+    The picture is None where the sample failed or a reading is not finite; the row then has the reason.
     """
     networks, sources, i = making.networks, anchors.sources, sample.row
     row = blank_row(making, sources.names[i], target_age, sample.output) | {
@@ -94,7 +94,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
 
 
 def doubtful(networks: Networks, anchors: Anchors) -> list[str]:
-    """A line for each anchor of whose age the judge is less sure than of nine in ten natural faces of that age."""
+    """A line for each doubtful anchor: its spread over views exceeds that of 90 % of natural faces of its age."""
     lines = []
     told = zip(
         anchors.sources.names, *(v.tolist() for v in (anchors.target_age, anchors.age, anchors.spread)), strict=True
@@ -110,14 +110,14 @@ def doubtful(networks: Networks, anchors: Anchors) -> list[str]:
 
 
 def _exceeded(networks: Networks, age: float, spread: float) -> float | None:
-    """The spread that nine in ten natural faces of an age stay below, in years, where this one exceeds it."""
+    """The 90 % quantile of natural faces' spread at an age, in years, where `spread` exceeds it; otherwise None."""
     limit = natural_spread(networks.channels, age)
     return limit if limit is not None and spread > limit else None
 
 
 @torch.inference_mode()
 def diversity(networks: Networks, run: RunDirectory) -> list[float]:
-    """Mean pairwise perceptual distance between the outputs of one photo at one age, for each with several."""
+    """Mean pairwise perceptual distance between the outputs of each photo and age with several outputs."""
     values = []
     for photo, target_age in dict.fromkeys((row["photo"], row["target_age"]) for row in run.rows):
         rows = run.outputs(photo, target_age)
@@ -131,7 +131,7 @@ def diversity(networks: Networks, run: RunDirectory) -> list[float]:
 
 
 def all_failed(rows: Sequence[Row]) -> str:
-    """Why a run has no output, where every one of them failed; empty otherwise."""
+    """The reason why a run has no output, where all outputs failed; otherwise empty."""
     if not rows or any(row["status"] == "ok" for row in rows):
         return ""
     return f"all {len(rows)} outputs failed: {rows[0]['reason']}"

@@ -16,7 +16,7 @@ BACKGROUND, INK, FAINT, MARK = "#ffffff", "#1b1b1b", "#6b6b6b", "#a8261c"
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: its file, a bold first line, a faint second and third one, and what to doubt about it."""
+    """One picture of a sheet: its file, a bold first line, grey further lines, and a warning across the picture."""
 
     image: Path
     heading: str
@@ -47,7 +47,7 @@ def render_sheet(title: str, tiles: list[Tile]) -> Image.Image:
 
 
 def outputs_sheet(run: Path, rows: Sequence[Row]) -> Image.Image:
-    """Source, anchor and outputs of one photo at one age; the independent readings below, where the rows have them."""
+    """Sheet of source, anchor and outputs of one photo at one age, with independent readings if there are any."""
     first = rows[0]
     photo, target_age = first["photo"], first["target_age"]
     files = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
@@ -67,19 +67,19 @@ def _reads(age: float | None) -> str:
 
 
 def independent(row: Row, of: str = "") -> str:
-    """What the judges outside the loop read on an output, or on its "_source" or "_anchor"; empty where not asked."""
+    """The panel's age of an output, or of its "_source" or "_anchor", as text; empty where it was not measured."""
     age = row.get(f"panel_age{of}")
     return "" if age is None else f"independently {age:.1f} years"
 
 
 def mark(row: Row) -> str:
-    """What stands across the picture of an output that is to be doubted."""
+    """The warning written across the picture of a doubtful output; otherwise empty."""
     marks = {"not reached": row.get("reached") is False, "judges disagree": bool(row.get("judges_disagree"))}
     return ", ".join(text for text, up in marks.items() if up)
 
 
 def stack_sheets(sheets: list[Image.Image]) -> Image.Image:
-    """Sheets below one another, left-aligned."""
+    """Stack sheets vertically, left-aligned."""
     stack = Image.new("RGB", (max(s.width for s in sheets), sum(s.height + GAP for s in sheets)), BACKGROUND)
     y = 0
     for sheet in sheets:

@@ -1,4 +1,4 @@
-"""What a run shows while it happens and afterwards: log lines, trackers, sheets, strips and animations."""
+"""What a run shows during and after its work: log lines, trackers, contact sheets, strips and animations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Showing:
-    """The views of one run. Everything they show lies in its directory."""
+    """Shows the progress and results of one run, all of which are also in its directory."""
 
     making: Making
     run: RunDirectory
@@ -33,7 +33,7 @@ class Showing:
     animation: Animation
 
     def step(self, photo: str, target_age: float, output: int, step: int, losses: dict[str, float]) -> None:
-        """Note losses and age of every n-th refinement step."""
+        """Record losses and age of every n-th refinement step."""
         if step % self.every_n_steps:
             return
         row = {"photo": photo, "target_age": target_age, "output": output, "step": step} | losses
@@ -42,7 +42,7 @@ class Showing:
             tracker.step(row)
 
     def row(self, row: Row) -> None:
-        """Log a finished or failed row, and its numbers in every tracker."""
+        """Log a finished or failed row, and pass its numbers to every tracker."""
         if row["status"] == "ok":
             log.info(
                 "%(photo)s at %(target_age)g, output %(output)d: reads %(age).1f, identity %(id_similarity_source).2f "
@@ -55,7 +55,7 @@ class Showing:
             tracker.output(row)
 
     def sheet(self, photo: str, target_age: float) -> None:
-        """Contact sheet of one photo and age: source, anchor, outputs."""
+        """Write the contact sheet of one photo and age: source, anchor, outputs."""
         rows = self.run.outputs(photo, target_age)
         if not rows:
             return
@@ -69,7 +69,7 @@ class Showing:
             tracker.sheet(name, path)
 
     def lifespans(self, photos: Sequence[str], target_ages: list[float]) -> None:
-        """All ages of each photo side by side, where there is one output of each; and in motion, output by output."""
+        """For each photo, write the strip of all ages, if there is one output per age, and each output's animation."""
         n_outputs = self.making.n_outputs
         lives = {photo: [self.run.outputs(photo, age) for age in target_ages] for photo in photos}
         for photo, life in lives.items() if n_outputs == 1 else ():
@@ -86,7 +86,7 @@ class Showing:
                     log.exception("the animation of %s failed: %s", name, describe(error))
 
     def _strip(self, photo: str, rows: list[Row]) -> None:
-        """The source and its outputs at all ages, youngest first, on one sheet."""
+        """Write a sheet of the source and its outputs at all ages, youngest first."""
         if not rows:
             return
         source = self.run.path / f"images/{photo}_source.png"
@@ -98,7 +98,7 @@ class Showing:
         self._save_sheet(f"{photo}_lifespan", sheet)
 
     def _animate(self, name: str, codes: list[str]) -> None:
-        """Write the animation through the codes of these names, unless it is there and no older than they are."""
+        """Write the animation through the codes of these names, unless an animation at least as new exists."""
         if len(codes) < 2:
             log.warning("no animation of %s: %d of its ages is there, two are needed", name, len(codes))
             return

@@ -1,4 +1,4 @@
-"""What every stage does around its job: errors in one line, a clean Ctrl-C, sweeps that outlive a failed job."""
+"""Error handling common to all stages: one-line messages, Ctrl-C, and sweeps that continue after a failed job."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from adfd.runs.directory import read_summary, write_summary
 log = logging.getLogger(__name__)
 
 TRACED = os.environ.get("HYDRA_FULL_ERROR") == "1"
-"""Whether the user asked for tracebacks."""
+"""True where the user asked for tracebacks."""
 
 Result = TypeVar("Result")
 
 
 def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
-    """Run a stage's job. A user's mistake ends it with a one-line message, Ctrl-C and SIGTERM with exit code 130.
+    """Run a stage's job and write its status to `summary.json`; returns the job's result.
 
-    How it ended stands in `summary.json`. In a multirun a failed job is left to the sweep's summary, and the next one
-    starts.
+    An error that the user can correct ends the process with a one-line message and exit code 1; Ctrl-C and SIGTERM end
+    it with exit code 130. In a multirun a failed job is recorded for the sweep's summary, and the next one starts.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -51,7 +51,7 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
         record("interrupted", "stopped by Ctrl-C or SIGTERM")
         log.warning("interrupted; what was finished is in %s", hydra.runtime.output_dir)
         sys.exit(INTERRUPTED)
-    except (AdfdError, OSError) as error:  # what the user can mend: OSErrors name the file and what is wrong with it
+    except (AdfdError, OSError) as error:  # errors that the user can correct; an OSError names the file and the problem
         if not isinstance(error, OccupiedError):
             record("failed", describe(error))
         if alone and not TRACED:
@@ -69,12 +69,12 @@ def run(job: Callable[[DictConfig], Result], cfg: DictConfig) -> Result | None:
 
 
 def plain_launcher(hydra: Any) -> dict[str, Any]:
-    """The settings of the launcher of a sweep."""
+    """A sweep's launcher settings as plain containers."""
     return OmegaConf.to_container(hydra.launcher, resolve=True)  # type: ignore[return-value]
 
 
 def record(status: str, reason: str = "") -> None:
-    """Add how the job ended to its `summary.json`."""
+    """Write the job's status and the reason to its `summary.json`."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    with suppress(OSError):  # the disk may be what is wrong
+    with suppress(OSError):  # the disk itself may have failed
         write_summary(directory, read_summary(directory) | {"status": status, "reason": reason})

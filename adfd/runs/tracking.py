@@ -1,6 +1,6 @@
-"""Views of a run while it happens: W&B and a CSV of metrics. The run directory is the truth; these only follow it.
+"""Trackers of a run: W&B and a CSV of metrics. They mirror the run directory, which has all results.
 
-What W&B receives has the same keys and a bounded size, however many outputs a run makes; `docs/wandb.md` lists them.
+The data sent to W&B has fixed keys, listed in `docs/wandb.md`, and a bounded size for any number of outputs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 MODES = ("online", "offline", "disabled")
 BEST = {"age_error": "min", "id_similarity_source": "max", "id_similarity_anchor": "max"}
-"""Of an output's numbers, what its best value is: the summary has that beside the mean."""
+"""For numbers of an output, whether "min" or "max" is best: W&B's summary shows the best value and the mean."""
 SHOWN = ("target_age", "age", "anchor_age", *BEST, "loss", "steps", "seconds")
-"""The numbers of an output that have a chart; the table has them all."""
+"""Numbers of an output that get a chart; the table has all numbers."""
 KEPT = (
     "results.jsonl",
     "steps.jsonl",
@@ -38,17 +38,17 @@ KEPT = (
     ".hydra/config.yaml",
     "sweep.csv",
 )
-"""The files of a run directory, or a sweep's, that an artifact keeps."""
+"""Files of a run or sweep directory that are stored in an artifact."""
 LIVE_SECONDS = 30.0
 STAGING = "WANDB_DATA_DIR"
-"""Where W&B keeps artifacts until they are sent: its setting, an environment variable."""
+"""W&B's environment variable for the folder of artifacts that are waiting to be sent."""
 STAGED_HERE = STAGING not in os.environ
 THUMBNAIL = 128  # pixels
 MAX_SHEETS, MAX_VIDEOS, MAX_THUMBNAILS, MAX_TABLE_ROWS = 50, 20, 2000, 10_000  # W&B shows no more rows of a table
 
 
 class Tracker(Protocol):
-    """Follows a run; `finish` is always called, with a non-zero exit code on failure."""
+    """Receives the progress and results of a run; `finish` is always called, with a non-zero exit code on failure."""
 
     def log(self, metrics: dict[str, float]) -> None: ...
     def step(self, row: Row) -> None: ...
@@ -61,7 +61,7 @@ class Tracker(Protocol):
 
 
 class CsvTracker:
-    """`metrics.csv` in the run directory, in long form: point, metric, value."""
+    """Writes `metrics.csv` in the run directory, in long format: point, metric, value."""
 
     def __init__(self, directory: Path) -> None:
         self._file = (directory / "metrics.csv").open("a", newline="", encoding="utf-8")
@@ -76,7 +76,7 @@ class CsvTracker:
         self._point += 1
 
     def step(self, row: Row) -> None:
-        """A reading of a sample under refinement, named by the sample."""
+        """Log a refinement step of a sample; metrics are named by the sample."""
         sample = f"{row['photo']}_age{row['target_age']:g}_{row['output']}"
         where = ("photo", "target_age", "output", "step")
         self.log({"step": row["step"]} | {f"{key}/{sample}": row[key] for key in row if key not in where})
@@ -101,10 +101,10 @@ class CsvTracker:
 
 
 class WandbTracker:
-    """One W&B run per job. Its id comes from us, so that a job that is started again continues its own run.
+    """One W&B run per job, whose id we choose, so that a restarted job continues its own W&B run.
 
-    Online, W&B itself goes on where it was. Offline, each start writes a file of its own, and of two files with one id
-    `wandb sync` keeps the later: so that one begins with what the run directory has of the earlier starts.
+    Online, W&B resumes the run. Offline, each start writes a new file, and `wandb sync` keeps only the last of several
+    files with the same id; a new file therefore begins with the earlier starts' data from the run directory.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class WandbTracker:
     ) -> None:
         if mode not in MODES:
             raise AdfdError(f"logger.mode must be one of {', '.join(MODES)}, got {mode}")
-        import wandb  # slow to import, and often not needed
+        import wandb  # slow to import, and not always needed
 
         self._wandb = wandb
         self._directory = directory
-        if STAGED_HERE and mode == "offline":  # in the run directory, not in the home folder of whoever ran it
+        if STAGED_HERE and mode == "offline":  # in the run directory instead of the home folder
             os.environ[STAGING] = str((directory / "wandb").absolute())
         elif STAGED_HERE:
             os.environ.pop(STAGING, None)
@@ -135,7 +135,7 @@ class WandbTracker:
             self._run = wandb.init(
                 dir=directory,
                 config=config,
-                id=os.environ.get("WANDB_RUN_ID") or id,  # the id that an agent of a W&B sweep expects
+                id=os.environ.get("WANDB_RUN_ID") or id,  # set by the agent of a W&B sweep
                 name=name,
                 group=group,
                 job_type=job_type,
@@ -162,7 +162,7 @@ class WandbTracker:
                 self.output(row)
 
     def _define(self) -> None:
-        """Which number is drawn over which, and what a summary has of it."""
+        """Define the x axis of each chart and the values in W&B's summary."""
         for group, over in (("refine", "refine/step"), ("output", "output/index")):
             self._run.define_metric(over, hidden=True)
             self._run.define_metric(f"{group}/*", step_metric=over)
@@ -173,7 +173,7 @@ class WandbTracker:
         self._run.log(metrics)
 
     def step(self, row: Row) -> None:
-        """Take in a reading of a sample under refinement; the mean over the running ones is logged now and then."""
+        """Store a refinement step of a sample; the mean over the running samples is logged at intervals."""
         self._running[row_key(row)] = row
         if time.monotonic() - self._told > LIVE_SECONDS:
             self._told = time.monotonic()
@@ -182,7 +182,7 @@ class WandbTracker:
             self._run.log({f"live/{key}": point[key] for key in ("loss", "age_error", "samples") if key in point})
 
     def output(self, row: Row) -> None:
-        """One point over the outputs in the order in which they were finished."""
+        """Log a finished output as one point; the x axis is the order in which outputs finish."""
         self._running.pop(row_key(row), None)
         self._seen["output"] += 1
         point = {key: row[key] for key in SHOWN if row.get(key) is not None} | age_error(row)
@@ -205,25 +205,25 @@ class WandbTracker:
             self._run.log({f"animations/{kind}": video})
 
     def _room_for(self, what: str, limit: int) -> bool:
-        """Whether one more goes to W&B; said once where not."""
+        """True where fewer than `limit` items of this kind were sent to W&B; otherwise logs that once."""
         self._seen[what] += 1
         if self._seen[what] == limit + 1:
             log.info("W&B has %d %s of this run; the others are in the run directory", limit, what)
         return self._seen[what] <= limit
 
     def channels(self, generator: str, path: Path, made: bool) -> None:
-        """A channels file that the run made or used: equal files are one version, which joins their runs' lineage."""
+        """Record a channels file that the run made or used; W&B shows equal files as one version with all its runs."""
         artifact = self._wandb.Artifact(f"channels-{generator}", type="channels")
         artifact.add_file(str(path), name=f"{generator}{path.suffix}")
         if made:
             self._run.log_artifact(artifact)
         elif not self._run.offline:
             self._run.use_artifact(artifact)
-        else:  # what `use_artifact` does with a file that is at hand, but refuses to do offline
+        else:  # the effect of `use_artifact` for a local file, which it refuses offline
             self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
     def finish(self, summary: dict[str, Any], rows: list[Row], exit_code: int) -> None:
-        """The refinement's curves where it came to its end; tables, files and summary however it ended."""
+        """Log tables, files and summary, and for a successful run the refinement's curves; close the W&B run."""
         steps = read_rows(self._directory / "steps.jsonl")
         for point in curves(steps) if not exit_code else ():
             self._run.log({f"refine/{key}": value for key, value in point.items()})
@@ -246,9 +246,9 @@ class WandbTracker:
         return self._wandb.Table(columns=columns, data=data)
 
     def _pictures(self, row: Row) -> Row:
-        """Thumbnails of the source, the anchor and the output of a row that has a picture, and where its code lies.
+        """Columns for a row with a picture: thumbnails of source, anchor and output, and the path of its code.
 
-        A row of a sweep says in `job` whose folder it is of.
+        In the table of a sweep, the row's `job` names the run directory.
         """
         if not row.get("image") or self._seen["thumbnails"] >= MAX_THUMBNAILS:
             return {}
@@ -270,14 +270,14 @@ class WandbTracker:
 
 
 def age_error(row: Row) -> Row:
-    """`age_error` of a row that has an age, in years."""
+    """The column `age_error`, in years; empty for a row without an age."""
     return {} if row.get("age") is None else {"age_error": abs(row["age"] - row["target_age"])}
 
 
 def curves(steps: Iterable[Row]) -> list[dict[str, float]]:
-    """The refinement over all samples: at each step, of those that still ran, mean, 10 % and 90 % quantiles.
+    """Refinement curves over all samples: at each step mean, 10 % and 90 % quantile over the samples still running.
 
-    `KEY`, `KEY_p10` and `KEY_p90` of every loss, of `age` and of `age_error`; `samples` is how many there were.
+    `KEY`, `KEY_p10` and `KEY_p90` for every loss, `age` and `age_error`; `samples` is the number of running samples.
     """
     at: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in steps:
@@ -295,7 +295,7 @@ def curves(steps: Iterable[Row]) -> list[dict[str, float]]:
 
 
 def thin(steps: Sequence[Row], limit: int) -> list[Row]:
-    """At most `limit` of the readings: of every sample the same steps, as many of them as there is room for."""
+    """At most `limit` step rows, thinned to the same steps for every sample."""
     numbers = sorted({row["step"] for row in steps})
     for stride in range(1, len(numbers) + 1):
         chosen = set(numbers[::stride])
