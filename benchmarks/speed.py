@@ -41,7 +41,7 @@ from benchmarks.timing import counted_waits, machine, side_by_side
 HERE = Path(__file__).parent
 PERSONS, AGES = (101, 102, 103), (20.0, 70.0)
 BEFORE = [
-    *("realign.max_moves=0", "accept.check=false", "redraws=0", "views=one"),
+    *("method.perturbation.scale=1.0", "realign.max_moves=0", "accept.check=false", "redraws=0", "views=one"),
     *("refine.max_steps=40", "refine.views=first", "refine.keep=best", "model.low_pass=false"),
 ]
 """The settings of commit d34fd3d, on this code."""
