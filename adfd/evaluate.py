@@ -40,7 +40,8 @@ def evaluate(cfg: DictConfig) -> None:
         write_metrics(job)
         redraw_sheets(job)
     curve = pass_curves(cfg, jobs)
-    drawn, rows = draw(cfg, jobs, curve), tabled(cfg, jobs)
+    rows = tabled(cfg, jobs)
+    drawn = draw(cfg, jobs, rows[len(jobs) :], curve)
     for folder in places(cfg, output):
         write_tables(cfg, jobs, rows, folder)
         write_curves(curve, folder)
@@ -139,11 +140,11 @@ def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
     return [*jobs, *([natural] if natural else [])]
 
 
-def draw(cfg: DictConfig, jobs: Sequence[Job], curve: dict[str, Any]) -> dict[str, bytes]:
+def draw(cfg: DictConfig, jobs: Sequence[Job], natural: Sequence[Job], curve: dict[str, Any]) -> dict[str, bytes]:
     """The figures for which the jobs have data, as file contents by file name."""
     from adfd.report import figures, judge_figures
 
-    made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y) for x, y in cfg.figures.trade_offs}
+    made = {f"{y}_over_{x}": figures.trade_off(jobs, x, y, natural) for x, y in cfg.figures.trade_offs}
     made["age_accuracy"] = figures.age_accuracy(jobs)
     made["pass_curve"] = judge_figures.pass_curve(curve)
     made["calibration"] = judge_figures.calibration() if curve else None

@@ -527,7 +527,12 @@ def test_trade_offs_have_a_line_for_each_lambda() -> None:
         "diversify loss.id=1": [10, 2, 0.4],
     }
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "25", "25", "5", "5"]
-    assert axes.get_xlabel() == "age error, years (random) ↓"
+    assert axes.get_xlabel() == "age error, years ↓\n(random)"
+    unedited = replace(jobs[0], name="natural faces", estimates={"age_error": Estimate(4.0, 1.0, 3.0, 5.0, 3, 3)})
+    beside = figures.trade_off(jobs, "age_error", "id_similarity_source", [unedited])
+    assert beside is not None
+    (floor,) = [line for line in beside.axes[0].lines if line.get_label() == "natural faces"]
+    assert list(floor.get_xdata()) == [4.0, 4.0]
     two = [replace(jobs[0], method="guided"), jobs[1]]
     apart = figures.trade_off(two, "age_error", "id_similarity_source")
     assert apart is not None

@@ -27,11 +27,12 @@ SIZE = (6.3, 3.2)
 """Inches; the text width of a paper."""
 
 
-def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
+def trade_off(jobs: Sequence[Job], x: str, y: str, natural: Sequence[Job] = ()) -> Figure | None:
     """One quantity against another: one point per job with intervals, joined by lines along a numeric override.
 
     Where jobs differ in several numbers, lines follow the one with the most values, one line for each combination of
-    the others. None where fewer than two jobs have both quantities.
+    the others; dashed lines show what `natural`, unedited faces give. None where fewer than two jobs have both
+    quantities.
     """
     shown = [job for job in jobs if {x, y} <= set(job.estimates)]
     if len(shown) < 2:
@@ -58,6 +59,10 @@ def trade_off(jobs: Sequence[Job], x: str, y: str) -> Figure | None:
                 if along and (value := job_settings(job).get(along)):
                     at = at_x.mean, at_y.mean
                     axes.annotate(value, at, (4, 4), textcoords="offset points", fontsize=7, color=style["color"])
+        for job in natural:
+            for quantity, line in ((x, axes.axvline), (y, axes.axhline)):
+                if (estimate := job.estimates.get(quantity)) is not None and math.isfinite(estimate.mean):
+                    line(estimate.mean, linestyle="--", color=GREY, linewidth=1, label=job.name)
         axes.set_xlabel(_axis_title(shown, x))
         axes.set_ylabel(_axis_title(shown, y))
         _legend(axes, f"points: {along}" if along else None)
@@ -168,8 +173,8 @@ def _axis_title(jobs: Sequence[Job], name: str) -> str:
     quantity = QUANTITIES[name]
     title = f"{quantity.title}, {quantity.unit}" if quantity.unit else quantity.title
     judges = dict.fromkeys(job.judges[judge].split(",")[0] for job in jobs for judge in quantity.judges)
-    title += f" ({', '.join(judges)})" if judges else ""
-    return title + {"lower": " ↓", "higher": " ↑", "": ""}[quantity.better]
+    title += {"lower": " ↓", "higher": " ↑", "": ""}[quantity.better]
+    return title + (f"\n({', '.join(judges)})" if judges else "")
 
 
 def _legend(axes: Axes, title: str | None) -> None:
