@@ -18,7 +18,7 @@ def test_the_tour_runs_from_a_folder_without_anything(tmp_path: Path, monkeypatc
     first = next(cell for cell in tour.cells if "Editor.load(" in cell.source)
     assert first.source.count('"mobile"') == 1
     first.source = first.source.replace('"mobile"', '"tiny", "hardware=cpu", "refine.max_steps=1"')
-    NotebookClient(tour, resources={"metadata": {"path": str(tmp_path)}}, timeout=120).execute()
+    NotebookClient(tour, resources={"metadata": {"path": str(tmp_path)}}, timeout=600).execute()
     code = [cell for cell in tour.cells if cell.cell_type == "code"]
     shown = [output for cell in code for output in cell.outputs if "text/html" in output.get("data", {})]
     assert len(shown) >= 3
