@@ -1,5 +1,6 @@
 """The methods of the paper and its baselines, one file each.
 
-A method is a pure function `(networks, anchors, draws, *, settings, on_step) -> Iterator[Sample]` of frozen networks,
-N anchors and the outputs to make of them with their random latents; it yields samples as they finish.
+A method is a pure function `(networks, anchors, draws, *, settings, on_step) -> Iterator[Sample]`. It takes frozen
+networks, N anchors, and draws that name the outputs to make from each anchor with their random latents. It yields each
+sample when it is finished.
 """

@@ -1,4 +1,4 @@
-"""Acceptance: which candidates become outputs. In-loop judges and statistics of the styles alone decide."""
+"""Acceptance: decide which candidates become outputs, by in-loop judges and statistics of the styles only."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from adfd.stylespace.statistics import Channels
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What a candidate must keep of its anchor, and of nature."""
+    """Limits on how far a candidate may differ from its anchor and from natural faces.
+
+    Raises AdfdError for impossible ones.
+    """
 
     check: bool
-    """false: everything is accepted, and nothing is screened."""
+    """false: every candidate is accepted, and styles are not screened."""
     identity: float
-    """Identity similarity to the anchor, at least."""
+    """Minimum identity similarity to the anchor."""
     age: float
-    """Years between the age read on it and on the anchor, at most."""
+    """Maximum difference between the estimated ages of candidate and anchor, in years."""
     spread: float
-    """Spread of the reading over the views, at most this many times what 90 % of natural faces of that age show."""
+    """Maximum spread of the estimated age over the views, as a multiple of `natural_spread` at the anchor's age; no
+    limit where that was not measured."""
     gender: bool
-    """Its reading must lie on the anchor's side of even odds; styles are screened for that before they are rendered."""
+    """true: the gender judge must read the same gender on candidate and anchor; styles for which the linear readout
+    predicts the other gender are skipped before rendering."""
     rms: float
-    """Root mean square of the styles in deviations of random faces' styles, at most."""
+    """Maximum of `style_rms`, in standard deviations of random faces' styles; no limit where not measured."""
 
     def __post_init__(self) -> None:
         for key in ("age", "spread", "rms"):
@@ -41,13 +46,14 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was read on a candidate, and by how much it fell short of each rule."""
+    """The readings of a candidate, and by how much it exceeds the limits of `Acceptance`."""
 
     identity: float
     p_female: float
     rms: float | None
     excess: dict[str, float] = field(default_factory=dict)
-    """Rules that it broke, by name, and how far beyond the limit it lies, in units of the limit."""
+    """The excess over each limit that the candidate breaks, by the limit's name. For age, spread and rms relative to the
+    limit, for identity in units of 0.1, for gender the difference of the probabilities."""
 
     @property
     def accepted(self) -> bool:
@@ -55,7 +61,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """The rules that it broke; empty where it was accepted."""
+        """Names of the limits that the candidate breaks; empty where it is accepted."""
         return ", ".join(self.excess)
 
 
@@ -63,7 +69,11 @@ class Verdict:
 def judge(
     networks: Networks, anchors: Anchors, row: int, s: Tensor, img: Tensor, age: float, spread: float, rules: Acceptance
 ) -> Verdict:
-    """Judge a code `s` `[C]` with its pooled picture `[3, 256, 256]` and its reading against its anchor."""
+    """Judge a candidate against its anchor, which is row `row` of `anchors`.
+
+    The candidate is given by its code `s` `[C]`, pooled picture `img` `[3, 256, 256]`, estimated `age` and its `spread`
+    over the views, both in years.
+    """
     identity = networks.id_similarity(networks.embed(img[None])[0], anchors.embedding[row]).item()
     p_female = networks.gender(img[None]).exp()[0, 0].item()
     anchor_p = anchors.log_gender[row, 0].exp().item()
@@ -84,14 +94,17 @@ def judge(
 
 
 def natural_spread(channels: Channels | None, age: float) -> float | None:
-    """Spread that 90 % of natural faces of an age stay below, in years; None where nobody measured it."""
+    """The spread in years that 90 % of natural faces of this age do not exceed; None where it was not measured."""
     if channels is None or channels.natural_spread is None or channels.natural_age is None:
         return None
     return float(np.interp(age, channels.natural_age.tolist(), channels.natural_spread.tolist()))
 
 
 def style_rms(networks: Networks, s: Tensor) -> float | None:
-    """Root mean square over the convolution channels of a code's deviation from the mean style, in deviations."""
+    """Root mean square deviation of a code `s` `[C]` from the mean style, over the convolution channels.
+
+    In standard deviations of random faces' styles; None where those were not measured.
+    """
     if networks.channels is None or networks.channels.s_std is None:
         return None
     deviation = (s - networks.s_mean) / networks.channels.s_std.to(s).clamp_min(1e-6)
@@ -99,7 +112,10 @@ def style_rms(networks: Networks, s: Tensor) -> float | None:
 
 
 def same_side(channels: Channels | None, w: Tensor, p_female: float) -> bool:
-    """Whether a style's latent `[512]` reads as the gender of the anchor; True where there is no readout."""
+    """Whether the linear gender readout of a style's latent `w` `[512]` gives the anchor's gender.
+
+    `p_female` is the anchor's probability. True where the channel statistics hold no readout.
+    """
     if channels is None or channels.gender_readout is None or channels.gender_bias is None:
         return True
     reads = float(w @ channels.gender_readout.to(w)) + channels.gender_bias

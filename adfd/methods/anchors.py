@@ -1,4 +1,4 @@
-"""Anchors: the age transformer's renderings at the target age, where every edit starts and what it is held to."""
+"""Anchors: the age transformer's renderings at the target age: start and reference of every edit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adfd.models.sources import Sources
 
 @dataclass(frozen=True)
 class Anchors:
-    """N anchors and all that the judges read on them, computed once and constant during a refinement."""
+    """N anchors with the judges' readings of them, computed once and constant during the refinement."""
 
     sources: Sources
     target_age: Tensor
@@ -24,7 +24,7 @@ class Anchors:
     s: Tensor
     """`[N, C]`"""
     img: Tensor
-    """`[N, 3, 256, 256]`, the pooled rendering."""
+    """`[N, 3, 256, 256]` in [-1, 1], the pooled rendering."""
     age: Tensor
     """`[N]`, the estimated age of the rendering, in years."""
     embedding: Tensor
@@ -32,15 +32,15 @@ class Anchors:
     features: tuple[Tensor, ...]
     """Perceptual features, `[N, c, h, w]` each."""
     log_gender: Tensor
-    """`[N, 2]`"""
+    """`[N, 2]`, log-probabilities (female, male)."""
     spread: Tensor
-    """`[N]`, in years: how much the estimated age differs between the views; large where the anchor is doubtful."""
+    """`[N]`, in years: standard deviation of `age` over the views; large where the age judge is uncertain."""
 
     def __len__(self) -> int:
         return len(self.target_age)
 
     def constants(self, rows: list[int]) -> Constants:
-        """What a loss compares candidates with, one row for each candidate's anchor."""
+        """The readings that the loss compares candidates with; `rows` holds the anchor row of each candidate."""
         fields = (self.target_age, self.img, self.age, self.embedding, self.log_gender)
         target_age, img, age, embedding, log_gender = (field[rows] for field in fields)
         return Constants(target_age, img, age, embedding, tuple(maps[rows] for maps in self.features), log_gender)
@@ -48,7 +48,7 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Constants:
-    """The anchors of a batch of candidates, row by row; fields as in `Anchors`."""
+    """The anchors' readings for a batch of candidates, one row for each candidate; fields as in `Anchors`."""
 
     target_age: Tensor
     img: Tensor
@@ -61,7 +61,11 @@ class Constants:
 def transformed_anchors(
     networks: Networks, sources: Sources, target_age: float, batch_size: int, age_image: str = "pooled"
 ) -> Anchors:
-    """Anchors of the sources at one target age as the age transformer makes them, whatever age they then read."""
+    """Anchors of the sources at one target age, in years, as the age transformer makes them.
+
+    Their estimated age may differ from the target age; `guided_anchors` corrects that. Raises AdfdError where the
+    networks have no age transformer.
+    """
     ages = torch.full_like(sources.age, target_age)
     return render_anchors(networks, sources, ages, networks.transform(sources, ages), batch_size, age_image)
 
@@ -75,9 +79,10 @@ def render_anchors(
     batch_size: int,
     age_image: str = "pooled",
 ) -> Anchors:
-    """Anchors from latents `[N, L, 512]`, rendered `batch_size` at a time and read by the judges.
+    """Anchors from target ages `[N]`, in years, and latents `[N, L, 512]`, rendered `batch_size` at a time and judged.
 
-    `age_image` says on which picture the age is read: "pooled", as candidates' ages are, or "full", as published.
+    `age_image` is the picture given to the age judge: "pooled", as in the loss, or "full", at the generator's
+    resolution, as published.
     """
     s = row_by_row(networks.affine, w_plus)
     img, age, spread = networks.render_read(s, batch_size, age_image)

@@ -1,4 +1,4 @@
-"""The paper's first method: perturb the channels on which age depends and identity does not, then refine."""
+"""The paper's first method: perturb the channels that depend on age but not on identity, then refine."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.statistics import Channels
 from adfd.stylespace.weights import ChannelWeights, channel_weights
 
-MOST_SCREENED = 64  # styles that screening passes over at most, before it takes one as it comes
+MOST_SCREENED = 64  # after skipping this many styles, screening takes the next one unchecked
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """How a random style is added to the anchor's."""
+    """How a random style is added to the anchor's code. Raises AdfdError for impossible settings."""
 
     scale: float
-    """Factor on the random style; 0 perturbs nothing."""
+    """Factor on the random style; 0 for no perturbation."""
     center: bool
-    """Add the random style's difference from the mean style (true) or the style whole, as published (false).
+    """true: add the random style's difference from the mean style. false: add the random style itself, as published.
 
-    A generator that demodulates its convolutions forgives the latter; one without does not.
+    The latter also adds the mean style, which only a generator with demodulated convolutions tolerates.
     """
     mask: str
-    """weights (from the channel analysis) | uniform | random: the ablations of the channel analysis."""
+    """weights (from the channel analysis) | uniform | random (the last two are ablations of the analysis)."""
     weights: ChannelWeights
-    """How the channel analysis becomes weights."""
+    """How channel weights are computed from the channel statistics."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
@@ -64,11 +64,17 @@ def diversify(
     batch_size: int = 1,
     age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """`s_0 = s_anchor + m * S(mapping(z))`, realigned to the anchor's age, accepted or drawn again, then refined.
+    """Perturb each anchor's code, realign it to the anchor's age, redraw it until it is accepted, then refine it.
 
-    An output that no draw filled is the nearest of its candidates, with `reached` False. What the steps led to is
-    realigned once more; where it still is not accepted, the steps are taken back. Without realignment and acceptance it
-    is the published method.
+    The perturbed code is `s_anchor + scale * m * S`, where `S` is the style of the random latent `z`, less the mean style
+    where `perturbation.center` is true, and `m` is the mask. Where none of an output's 1 + `redraws` candidates is
+    accepted, the refinement starts from the one with the smallest total excess. The refined code is realigned (if
+    `realignment.after_steps`) and judged again; where it is rejected although its start was accepted, the start is the
+    output. `reached` tells whether the output is accepted.
+
+    Without realignment (None or `max_moves` 0) and without acceptance (None or `check` false) this is the published
+    method: perturb and refine, with `reached` None. Raises AdfdError where one of the two is used and the other is None,
+    or where the networks lack the statistics that the settings need.
     """
     free = movable(networks, perturbation, refinement)
     if not (realignment and realignment.max_moves) and not (acceptance and acceptance.check):
@@ -102,7 +108,10 @@ def diversify(
 
 
 def movable(networks: Networks, perturbation: Perturbation, refinement: Refinement) -> Tensor | None:
-    """The channels `[C]` that the refinement may move; None for all convolution channels."""
+    """The channels that the refinement may move, `[C]`, bool; None for all convolution channels.
+
+    Raises AdfdError where `refinement.channels` needs channel statistics that the networks do not have.
+    """
     if refinement.channels == "all":
         return None
     if networks.channels is None:
@@ -114,7 +123,7 @@ def movable(networks: Networks, perturbation: Perturbation, refinement: Refineme
 
 @dataclass(frozen=True)
 class Starts:
-    """Where refinements begin: draws, realigned and accepted. Every output draws from a stream of its own."""
+    """Finds the codes from which refinements start. Each output draws its latents from its own stream."""
 
     networks: Networks
     anchors: Anchors
@@ -126,7 +135,10 @@ class Starts:
     age_image: str
 
     def find(self, chosen: range, redraws: int, paths: Paths) -> list[Sample]:
-        """One sample for each chosen draw: the first that is accepted, or after `redraws` more the nearest."""
+        """One sample for each chosen draw: the first accepted candidate of the first draw and up to `redraws` more.
+
+        Where none is accepted: the candidate with the smallest total excess, with `reached` False.
+        """
         streams = {i: stream(self.draws.seeds[i], self.draws.z.shape[1]) for i in chosen}
         best: dict[int, tuple[float, Sample]] = {}
         records: dict[int, list[dict[str, Any]]] = {i: [] for i in chosen}
@@ -157,7 +169,7 @@ class Starts:
         return samples
 
     def _start(self, i: int, latents: Iterator[Tensor]) -> tuple[Sample, int]:
-        """The next perturbed code of an output, and how many styles the screening passed over."""
+        """The next perturbed code of output `i`, and the number of styles that the screening skipped."""
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
         screens = self.acceptance.check and self.acceptance.gender
@@ -174,7 +186,10 @@ class Starts:
         return judge(self.networks, self.anchors, found.row, *reading, self.acceptance)
 
     def realign_again(self, refined: list[Sample], paths: Paths, loss: LossWeights) -> None:
-        """Move what the steps led to on to its anchor's age, and judge it; `reached` becomes the verdict."""
+        """Realign refined codes to their anchors' ages where `after_steps` asks for it, and judge them.
+
+        Updates the samples in place: `reached` tells whether the code is accepted. Samples with a failure are left out.
+        """
         whole = [sample for sample in refined if not sample.failure]
         moves = self.realignment if self.realignment.after_steps else replace(self.realignment, max_moves=0)
         found = realign(self.networks, self.anchors, whole, moves, paths, self.batch_size, self.age_image)
@@ -198,9 +213,9 @@ def _record(attempt: int | str, screened: int, found: Candidate, verdict: Verdic
 
 @torch.no_grad()
 def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Perturbation) -> Tensor:
-    """Codes `[M, C]` perturbed by the styles of latents `[M, 512]`: `[M, C]`.
+    """Perturb codes `s_anchor` `[M, C]` by the styles of latents `z` `[M, 512]`: `[M, C]`.
 
-    Raises AdfdError where the networks have no channel weights.
+    Raises AdfdError where the networks have no channel statistics.
     """
     if networks.channels is None:
         raise AdfdError(f"diversify needs channel weights, and {networks.name} has none; {REMEDY}")
@@ -212,7 +227,12 @@ def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Pertu
 
 
 def mask(channels: Channels, space: StyleSpace, perturbation: Perturbation) -> Tensor:
-    """`m` `[C]` in 0..1, 0 on toRGB channels; the ablations have the mean of the analysed weights, spread otherwise."""
+    """The mask `m` `[C]`, by which the random style is multiplied.
+
+    weights: the channel weights, in 0..1. uniform: their mean over the convolution channels, on each of these channels.
+    random: random numbers between 0 and twice that mean, always the same, on each of them. The latter two are 0 on
+    toRGB channels.
+    """
     m = channel_weights(channels, space, perturbation.weights)
     if perturbation.mask == "weights":
         return m

@@ -1,4 +1,4 @@
-"""The paper's second method: walk a latent age path, beyond its ends, until the estimator reads the target age."""
+"""The paper's second method: walk an extrapolated latent age path until the age estimator reads the target age."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from adfd.models.networks import Networks
 
 @dataclass(frozen=True)
 class Path:
-    """The latent age path of a person: codes of the age transformer at `n_samples` ages, `interval` years apart."""
+    """The latent age path of a person: the age transformer's codes at `n_samples` ages, `interval` years apart.
+
+    Linear between the codes and extrapolated beyond them. Raises AdfdError for impossible settings.
+    """
 
     n_samples: int
     interval: float
@@ -35,16 +38,16 @@ class Path:
 
 @dataclass(frozen=True)
 class Search:
-    """How the position on the path is sought, and when it is found."""
+    """The search for the position on the path, and its stopping rule. Raises AdfdError for impossible settings."""
 
     kind: str
-    """bracket (enclose the target age, then interpolate) | published (fixed steps, halved when the direction turns)."""
+    """bracket (enclose the target age, then interpolate) | published (one-year steps, halved at changes of direction)."""
     tolerance: float
-    """Years between estimated and target age at which the search ends."""
+    """The search ends when estimated and target age differ by less than this, in years."""
     max_moves: int
-    """Moves along the path at most."""
+    """Maximum number of moves along the path after the first reading."""
     reach: float
-    """Years by which `bracket` leaves the target age at most, either way; further out faces fall apart."""
+    """Maximum distance of `bracket`'s positions from the target age, in years; farther away faces degenerate."""
 
     def __post_init__(self) -> None:
         if self.kind not in SEARCHES:
@@ -55,11 +58,11 @@ class Search:
 
 
 Moves = Generator[float, float, None]
-"""A search as a coroutine: it yields positions alpha on the path and is sent the age read there."""
+"""A search as a coroutine: it yields positions alpha on the path, in years, and is sent the age estimated there."""
 
 
 def published(target: float, search: Search) -> Moves:
-    """The paper's search: steps of one year towards the target age, halved each time the direction changes."""
+    """The paper's search: steps of one year towards the target age, halved at each change of direction."""
     alpha, step, direction = target, 1.0, 0
     age = yield alpha
     while True:
@@ -72,7 +75,11 @@ def published(target: float, search: Search) -> Moves:
 
 
 def bracket(target: float, search: Search) -> Moves:
-    """Step out by the missing years until the target age is enclosed, then interpolate (Illinois' false position)."""
+    """Enclose the target age between two positions, then interpolate (false position method, Illinois variant).
+
+    The first step is as long as the age error; further steps are extrapolated from the last slope, or doubled. Ends
+    without an enclosure where it would go beyond `search.reach`.
+    """
     near, age = target, (yield target)
     error = age - target
     direction, step = (-1 if error > 0 else 1), max(abs(error), 1.0)
@@ -86,7 +93,7 @@ def bracket(target: float, search: Search) -> Moves:
         slope = (far_error - error) * direction / abs(far - near)
         step = min(max(abs(far_error) / abs(slope), 1.0), 2 * step) if slope * error < 0 else 2 * step
         near, error = far, far_error
-    held = 0  # the end of the bracket that the last move kept
+    held = 0  # which end of the bracket the last move kept: 1 near, -1 far, 0 neither
     while True:
         middle = (near * far_error - far * error) / (far_error - error)
         middle_error = (yield middle) - target
@@ -115,11 +122,13 @@ def guided(
     on_step: OnStep,
     age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """The code on each person's age path at which the estimated age meets the target age.
+    """Search each person's age path for the code whose estimated age is the target age.
 
-    All searches move together, `batch_size` faces at a time. A sample holds the position nearest to the target age;
-    `converged` tells whether that is within the tolerance. `losses` has the position `alpha`, in years, and the age,
-    which is read on the pooled picture, or for `age_image` "full", as published, at full resolution.
+    All searches run in parallel, `batch_size` faces at a time. A sample gets the code whose estimated age came closest
+    to the target age; `converged` and `reached` tell whether the difference is below the tolerance. `losses` holds the
+    position `alpha` of that code and its estimated `age`, both in years. The age is estimated on the pooled picture, or
+    with `age_image` "full" at the generator's resolution, as published. An age that is not finite sets `failure` and
+    ends that search. Raises AdfdError where the networks have no age transformer.
     """
     codes = path_codes(networks, anchors, path)  # [n_samples, N, C]
     targets = [float(anchors.target_age[row]) for row in draws.rows]
@@ -146,7 +155,7 @@ def guided(
 def _advance(
     sample: Sample, s: Tensor, alpha: float, age: float, target: float, search: Search, moves: Moves
 ) -> float | None:
-    """Take in the age read at a position; return the next position, or None when the search is over."""
+    """Update the sample with the age estimated at a position; return the next position, or None at the search's end."""
     sample.evaluations += 1
     if not math.isfinite(age):
         sample.failure = f"the estimated age became {age} at position {alpha:.1f} of the age path"
@@ -167,9 +176,10 @@ def _advance(
 def guided_anchors(
     networks: Networks, anchors: Anchors, path: Path, search: Search, batch_size: int, age_image: str = "pooled"
 ) -> Anchors:
-    """Anchors moved along their age paths to where they read the target age, as near as the search comes.
+    """Move anchors along their age paths until their estimated age is the target age, as close as the search gets.
 
-    For age transformers that miss the target age: what is refined is then held to the age that was asked for.
+    For age transformers that miss the target age: the paper's loss compares a candidate's age with the anchor's. Where
+    a search fails the anchor stays as it is.
     """
     rows = tuple(range(len(anchors)))
     draws = Draws(rows, (0,) * len(rows), anchors.s.new_empty(len(rows), 0))
@@ -185,19 +195,22 @@ def guided_anchors(
 
 
 def path_latents(networks: Networks, anchors: Anchors, path: Path) -> Tensor:
-    """`w_plus` of every person at target_age, target_age + interval, ...: `[n_samples, N, L, 512]`."""
+    """`w_plus` of each person at the ages target_age, target_age + interval, ...: `[n_samples, N, L, 512]`."""
     ages = [anchors.target_age + i * path.interval for i in range(path.n_samples)]
     return torch.stack([networks.transform(anchors.sources, age) for age in ages])
 
 
 def path_codes(networks: Networks, anchors: Anchors, path: Path) -> Tensor:
-    """The same as StyleSpace codes: `[n_samples, N, C]`."""
+    """StyleSpace codes of `path_latents`: `[n_samples, N, C]`."""
     latents = path_latents(networks, anchors, path)
     return row_by_row(networks.affine, latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
 
 
 def walk(codes: Tensor, start: float, path: Path, alpha: float) -> Tensor:
-    """path(alpha): piecewise linear through codes `[n_samples, ...]`, extrapolated linearly beyond the ends."""
+    """The code `[...]` at position `alpha` of a path through codes `[n_samples, ...]`; the first one is at `start`.
+
+    `alpha` and `start` are ages in years. Linear between neighbouring codes, extrapolated linearly beyond the ends.
+    """
     position = (alpha - start) / path.interval
     segment = min(max(math.floor(position), 0), path.n_samples - 2)
     return codes[segment] + (position - segment) * (codes[segment + 1] - codes[segment])

@@ -17,10 +17,13 @@ TERMS = ("aging", "id", "l2", "perceptual", "gender")
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights (the paper's lambdas) of the loss terms, and the variants of two of them."""
+    """Weights (the paper's lambdas) of the loss terms, and the variants of the age and identity terms.
+
+    Raises AdfdError for impossible settings, and where all weights are 0.
+    """
 
     aging: float
-    """Squared difference of ages, in centuries, to the anchor's estimated age or to the requested one."""
+    """Squared difference, in centuries, of the estimated age to the age that `aging_target` selects."""
     id: float
     """1 - identity similarity to the anchor."""
     l2: float
@@ -28,11 +31,11 @@ class LossWeights:
     perceptual: float
     """Perceptual distance to the anchor."""
     gender: float
-    """Cross-entropy of the gender reading to the anchor's."""
+    """Cross-entropy of the candidate's gender probabilities to the anchor's."""
     aging_target: str
-    """anchor (the paper's) | requested."""
+    """anchor (the anchor's estimated age, as in the paper) | requested (the target age)."""
     use_weighted_id_loss: bool
-    """Relax the identity term where the candidate's age is still far from the anchor's (the paper's)."""
+    """Multiply the identity term by `identity_weight`, which is lower while the ages differ (the paper's)."""
 
     def __post_init__(self) -> None:
         for term in TERMS:
@@ -49,17 +52,17 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of N candidates, one value each: no candidate influences another."""
+    """Losses of N candidates, each independent of the other candidates."""
 
     total: Tensor
     """`[N]`, with gradient."""
     terms: dict[str, Tensor]
-    """Each term before its weight, `[N]`."""
+    """Each term before it is multiplied by its weight, `[N]`."""
     age: Tensor
     """`[N]`, the estimated age, in years."""
 
     def readings(self) -> list[dict[str, float]]:
-        """Loss, terms and age of each candidate, by name, fetched from the device in one transfer."""
+        """Loss, unweighted terms and age of each candidate, by name, copied from the device in one transfer."""
         names = ("loss", *self.terms, "age")
         columns = [self.total.detach(), *(term.detach() for term in self.terms.values()), self.age]
         return [dict(zip(names, row, strict=True)) for row in torch.stack(columns, dim=1).tolist()]
@@ -75,9 +78,10 @@ def objective(
 ) -> Losses:
     """Loss of candidates `img` `[N, 3, 256, 256]` (pooled) against their anchors.
 
-    `previous_age` `[N]` is the age read on each candidate one step before, NaN at a candidate's first step; it weighs
-    the identity term as the published implementation does. Terms of weight 0 are not computed. `views` are those on
-    which each candidate's age is read; without them it is read on the picture as it is.
+    `previous_age` `[N]` is the estimated age of each candidate at the step before, in years, NaN at its first step. It
+    determines the weight of the identity term, as in the published implementation; with None the term is not weighted.
+    `views` holds the index of the view on which each candidate's age is estimated; with None it is estimated on the
+    picture itself. Terms of weight 0 are not computed, except for the age term.
     """
     seen = img if views is None else torch.cat([networks.views.show(img[i : i + 1], v) for i, v in enumerate(views)])
     age = networks.age(seen)
@@ -98,5 +102,8 @@ def objective(
 
 
 def identity_weight(anchor_age: Tensor, previous_age: Tensor) -> Tensor:
-    """0.25 cos(pi |anchor_age - previous_age| / 100) + 0.75: 1 at equal ages, 0.5 a century apart; 1 where NaN."""
+    """Weight `[N]` of the identity term for ages `[N]` in years; 1 where `previous_age` is NaN.
+
+    0.25 cos(pi |anchor_age - previous_age| / 100) + 0.75: 1 at equal ages, 0.5 at a difference of 100 years.
+    """
     return (0.25 * torch.cos(torch.pi * (anchor_age - previous_age).abs() / 100) + 0.75).nan_to_num(nan=1.0)

@@ -1,4 +1,4 @@
-"""How many samples a device refines at once for the least time each, found by trying."""
+"""Measure the batch size at which a device refines samples in the least time per sample."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST = 64
 
 
 def probed_batch_size(networks: Networks, anchors: Anchors, loss: LossWeights, most: int = MOST) -> int:
-    """The batch size for refinements against such anchors. Raises AdfdError where not even one sample fits."""
+    """The fastest batch size of the refinement, up to `most`. Raises AdfdError where one sample does not fit."""
     return best_size(partial(step_seconds, networks, anchors, loss), most)
 
 
 def step_seconds(networks: Networks, anchors: Anchors, loss: LossWeights, n: int) -> float:
-    """Seconds of one gradient step with `n` samples; the second of two, as the first also sets up."""
+    """Time of one gradient step with `n` samples, in seconds: of the second of two, since the first includes set-up."""
     s, constants = anchors.s[:1].repeat(n, 1), anchors.constants([0] * n)
     for _ in range(2):
         started = time.perf_counter()

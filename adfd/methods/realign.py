@@ -1,4 +1,4 @@
-"""Realign: move a code along its person's age path until its picture reads the anchor's age. No gradient is taken."""
+"""Realign: move a code along the person's age path until its estimated age is the anchor's, without gradients."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from adfd.models.networks import Networks
 
 @dataclass(frozen=True)
 class Realignment:
-    """How far and how closely a code is moved to the anchor's age."""
+    """Settings of the search for the anchor's age. Raises AdfdError for impossible ones."""
 
     max_moves: int
-    """Moves along the path at most; 0 leaves codes as they are."""
+    """Maximum number of moves along the path after the first reading; 0 leaves codes unchanged."""
     tolerance: float
-    """Years between the age read and the anchor's at which the search ends."""
+    """The search ends when the estimated ages of code and anchor differ by less than this, in years."""
     reach: float
-    """Years along the path that it leaves the start at most."""
+    """Maximum distance from the start along the path, in years, in either direction."""
     n_samples: int
-    """Codes of the age transformer around the target age; beyond them the path goes straight on."""
+    """Number of the age transformer's codes around the target age; beyond them the path is extrapolated linearly."""
     interval: float
-    """Years between them."""
+    """Years between neighbouring codes."""
     after_steps: bool
-    """What the refinement led to is moved once more, since its steps let the age slip."""
+    """Whether refined codes are realigned once more, since the refinement's steps shift the age."""
 
     def __post_init__(self) -> None:
         for key, least in (("max_moves", 0), ("n_samples", 2)):
@@ -45,7 +45,11 @@ class Realignment:
 
 @dataclass
 class Candidate:
-    """A code that may become an output, with its picture `[3, 256, 256]` and the age read on it."""
+    """A realigned code `s` `[C]` that may become an output, with its pooled picture `img` `[3, 256, 256]`.
+
+    `age` is its estimated age and `spread` the standard deviation over the views, in years; `evaluations` counts the
+    renderings and `seconds` the time that the search took.
+    """
 
     row: int
     output: int
@@ -59,21 +63,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Paths:
-    """The age path of every anchor's person: codes `[n_samples, N, C]`, of which the first is at `first` `[N]`."""
+    """The age path of each anchor's person: codes `[n_samples, N, C]`; the first ones are at the ages `first` `[N]`."""
 
     codes: Tensor
     first: Tensor
     settings: Path
 
     def shift(self, row: int, start: float, years: float) -> Tensor:
-        """What moving `years` on from the age `start` adds to a code: `[C]`."""
+        """The change `[C]` of a code when it is moved along the path from the age `start` by `years`."""
         codes, first = self.codes[:, row], float(self.first[row])
         return walk(codes, first, self.settings, start + years) - walk(codes, first, self.settings, start)
 
 
 @torch.no_grad()
 def paths_around(networks: Networks, anchors: Anchors, realignment: Realignment) -> Paths:
-    """The age transformer's own codes at ages around the target ages, none below 0."""
+    """Paths through the age transformer's codes at ages around the target ages, of which none is below 0.
+
+    Raises AdfdError where the networks have no age transformer.
+    """
     n, interval = realignment.n_samples, realignment.interval
     first = (anchors.target_age - interval * (n // 2)).clamp_min(0)
     latents = torch.stack([networks.transform(anchors.sources, first + i * interval) for i in range(n)])
@@ -91,9 +98,10 @@ def realign(
     batch_size: int,
     age_image: str = "pooled",
 ) -> list[Candidate]:
-    """The samples' codes moved to where their pictures read their anchors' ages, as near as the search comes.
+    """Move each sample's code along its age path to its anchor's estimated age, as close as the search gets.
 
-    All searches move together, `batch_size` pictures at a time. toRGB channels stay as they are.
+    One candidate for each sample, in the same order; the samples are not changed. All searches run in parallel,
+    `batch_size` pictures at a time. toRGB channels are not changed. `age_image` is as for `Networks.render_read`.
     """
     search = Search("bracket", realignment.tolerance, max(realignment.max_moves, 1), realignment.reach)
     goals = [float(anchors.age[sample.row]) for sample in samples]
@@ -131,7 +139,11 @@ def realigned(
     batch_size: int,
     age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """The samples, each moved to its anchor's age; for methods that do nothing after it."""
+    """Realign finished samples in place and yield them, for methods without a refinement.
+
+    `reached` tells whether the age differs from the anchor's by less than the tolerance, or by less than 1 year if the
+    tolerance is smaller. With `realignment` None or `max_moves` 0 the samples are not changed.
+    """
     if realignment is None or not realignment.max_moves:
         yield from samples
         return

@@ -1,4 +1,4 @@
-"""Baseline: SAM's reference-guided mixing, some layers of the anchor taken from photos of other people.
+"""Baseline: SAM's reference-guided mixing, which takes some layers of `w_plus` from photos of other people.
 
 (Alaluf, Patashnik, Cohen-Or, "Only a Matter of Style: Age Transformation Using a Style-Based Regression Model", 2021.)
 """
@@ -34,10 +34,10 @@ def reference_mixing(
     batch_size: int = 1,
     age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """The anchor's `w_plus` with its rows `layers` moved by `strength` (0..1) towards a reference's.
+    """Interpolate the rows `layers` of the anchor's `w_plus` towards those of a reference, then realign.
 
-    Output k takes them from reference k. Nothing is random. Raises AdfdError where `strength` or `layers` are outside
-    their range.
+    `strength` in 0..1: 0 keeps the anchor's rows, 1 takes the reference's. Output k uses reference k; nothing is
+    random. Raises AdfdError where `strength` or `layers` are out of range.
     """
     layers = checked_layers(networks.space, layers)
     check_strength(strength)
@@ -50,10 +50,10 @@ def reference_mixing(
 
 
 def sams_layers(space: StyleSpace, resolution: int = 64) -> list[int]:
-    """Rows of `w_plus` that do what SAM's layers 8 and 9 of 18 do.
+    """Rows of `w_plus` that correspond to SAM's layers 8 and 9 of 18 (`resolution` 64).
 
-    Those feed all at 64 px that follows the enlargement, and the enlargement to 128 px. Empty where the generator has
-    no layer of `resolution`.
+    These feed the layers at `resolution` px that follow the upsampling convolution, and the upsampling convolution to
+    twice that size. Empty where the generator has no such layers.
     """
     own = [layer.w_row for layer in space.layers if layer.resolution == resolution]
     next_size = [layer.w_row for layer in space.layers if layer.resolution == 2 * resolution]
@@ -61,7 +61,10 @@ def sams_layers(space: StyleSpace, resolution: int = 64) -> list[int]:
 
 
 def checked_layers(space: StyleSpace, layers: Sequence[int]) -> list[int]:
-    """The rows, each once. Raises AdfdError where there are none, or one is none of the generator's."""
+    """Sorted row indices without duplicates.
+
+    Raises AdfdError where `layers` is empty or the generator's `w_plus` has no such row.
+    """
     last = space.n_w_rows - 1
     if not layers:
         raise AdfdError(f"method.layers is empty; name rows of w_plus, 0..{last} for this generator")
@@ -72,5 +75,6 @@ def checked_layers(space: StyleSpace, layers: Sequence[int]) -> list[int]:
 
 
 def check_strength(strength: float) -> None:
+    """Raise AdfdError where `strength` is not in 0..1."""
     if not 0 <= strength <= 1:
         raise AdfdError(f"method.strength must lie in 0..1, got {strength:g}")

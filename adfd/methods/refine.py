@@ -1,4 +1,4 @@
-"""Refinement: Adam on StyleSpace codes, many at once, each until its own loss plateaus."""
+"""Refinement: optimise StyleSpace codes with Adam, in batches, each code until its own loss plateaus."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from adfd.models.networks import Networks
 
 @dataclass(frozen=True)
 class Refinement:
-    """Optimiser and stopping rule."""
+    """Settings of the optimiser and the stopping rule. Raises AdfdError for impossible ones."""
 
     lr: float
     """Adam's learning rate."""
     max_steps: int
-    """Gradient steps at most; 0 leaves the codes as they are."""
+    """Maximum number of gradient steps; 0 leaves the codes unchanged."""
     patience: int
-    """Steps in a row within `min_delta` of the last loss that moved, before a sample stops."""
+    """A sample stops after this many consecutive steps without movement of its loss."""
     min_delta: float
-    """Change of the loss that counts as movement."""
+    """The loss has moved when it differs by at least this from its value at the last movement."""
     batch_size: int
-    """Samples that share a forward pass; more waits for its turn."""
+    """Maximum number of samples in one forward pass; the others wait until one of them has finished."""
     keep: str
-    """Which step a sample returns: best (lowest loss) | last | last_moved (as published; not always the best)."""
+    """Step whose code is the result: best (lowest loss) | last | last_moved (the last movement, as published; not always
+    the best)."""
     views: str = "first"
-    """Where the age is read: first (the picture as it is) | turn (another view at each step, in an order of the
-    output's own: a picture that reads right in one position alone gains nothing)."""
+    """The view on which the age is estimated: first (the picture itself) | turn (another view at each step, in an order
+    drawn from the output's seed: a picture that fools the age judge in a single view gains nothing)."""
     channels: str = "all"
-    """Which convolution channels move: all | perturbed (with a weight above 0) | age (those above noise)."""
+    """Convolution channels to optimise: all | perturbed (mask above 0) | age (significant at `channels.fdr`)."""
 
     def __post_init__(self) -> None:
         for key, least in (("max_steps", 0), ("patience", 1), ("batch_size", 1), ("min_delta", 0)):
@@ -57,10 +58,11 @@ class Refinement:
 
 @dataclass
 class Sample:
-    """One code under refinement, and in the end its result.
+    """The state of one output during a method, and its result.
 
-    `row` is its anchor's, `output` its index among the outputs of one photo. `s` `[C]` is the code of the kept step,
-    whose loss, terms (before their weights) and age are in `losses`.
+    `row` is the row of its anchor, `output` its index among the outputs of one photo. `s` `[C]` is the code of the kept
+    step; `losses` holds that step's loss, unweighted terms and age. `steps` counts gradient steps or moves along the
+    age path, `evaluations` the renderings that were judged; `failure` is empty unless the output failed.
     """
 
     row: int
@@ -74,19 +76,22 @@ class Sample:
     failure: str = ""
     seed: int = 0
     reached: bool | None = None
-    """Whether it keeps what was asked of it; None where nothing was asked."""
+    """Whether the output is accepted, or has reached the age that was searched for; None where neither was checked."""
     searched: int = 0
-    """Of the evaluations, those before the first step."""
+    """How many of the evaluations diversify spent on realignment; the others are the refinement's."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
-    """What was drawn for it: readings, and the reason where it fell."""
+    """A record of each candidate of this output: its readings, and the reason where it was rejected."""
 
     reference: float = math.inf
+    """The loss at its last movement."""
     plateau: int = 0
+    """Consecutive steps without movement."""
     previous_age: float = math.nan
+    """The estimated age at the step before, in years; NaN at the first step."""
 
 
 OnStep = Callable[[Sample, int, dict[str, float]], None]
-"""Called at every step with the sample, the step's number from 0, and the losses and the age there, by name."""
+"""Called at every step with the sample, the step's number, starting at 0, and its losses and age, by name."""
 
 
 def refine(
@@ -100,10 +105,13 @@ def refine(
 ) -> Iterator[Sample]:
     """Optimise the convolution channels of every sample's code against its anchor; yield each when it has finished.
 
-    A sample leaves when its loss plateaus, after `max_steps`, or with `failure` set when its loss is not finite; the
-    next one takes its place in the batch, which is halved where the device's memory does not hold it. Every sample has
-    its own optimiser state, so what it becomes does not depend on its company. toRGB channels stay at the anchor's
-    values; `free` `[C]` holds more channels, where they started.
+    A sample finishes when its loss plateaus, after `max_steps`, or when its loss is not finite, with `failure` set. The
+    next waiting sample then takes its place in the batch. The batch is halved where it does not fit into the device's
+    memory; AdfdError is raised where one sample does not fit. Each sample has its own optimiser state, so that its
+    result does not depend on the other samples of the batch.
+
+    toRGB channels keep the anchor's values. `free` `[C]`, bool, restricts the optimisation to some of the convolution
+    channels; the others keep their start values. With `max_steps` 0 the samples are yielded unchanged and unevaluated.
     """
     if refinement.max_steps == 0:
         yield from samples
@@ -135,7 +143,7 @@ def refine(
             if any(samples[i].steps < refinement.max_steps for i in active):
                 losses.total.sum().backward()
             fits = True
-        if not fits:  # out here, where the error no longer holds the tensors of the attempt
+        if not fits:  # outside the with block, since the error keeps the failed attempt's tensors alive
             size = halved(len(active))
             continue
         finished = []
@@ -145,7 +153,7 @@ def refine(
                 finished.append(i)
         if len(finished) < len(active):
             for i in finished:
-                codes[i].grad = None  # Adam leaves parameters without gradient alone
+                codes[i].grad = None  # Adam skips parameters without a gradient
             adam.step()
         elapsed = (time.perf_counter() - started) / len(active)
         for i in active:
@@ -156,7 +164,7 @@ def refine(
 
 
 def _advance(sample: Sample, s: Tensor, losses: dict[str, float], refinement: Refinement) -> bool:
-    """Take in the losses of a sample's current code; return whether it has finished."""
+    """Update a sample with the losses of its current code `s`; return whether it has finished."""
     loss = losses["loss"]
     sample.evaluations += 1
     if not math.isfinite(loss):

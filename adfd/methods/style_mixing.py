@@ -1,4 +1,4 @@
-"""Baseline: SAM's own diversity, the fine layers of the anchor taken from random faces.
+"""Baseline: SAM's style mixing, which takes the fine layers of `w_plus` from random faces.
 
 (Alaluf, Patashnik, Cohen-Or, "Only a Matter of Style: Age Transformation Using a Style-Based Regression Model", 2021.)
 """
@@ -30,9 +30,9 @@ def style_mixing(
     batch_size: int = 1,
     age_image: str = "pooled",
 ) -> Iterator[Sample]:
-    """The anchor's `w_plus` with the rows at `from_resolution` pixels and above replaced by one random `w`.
+    """Replace the rows of the anchor's `w_plus` at `from_resolution` px and above by one random `w`, then realign.
 
-    SAM's layers 7..17 of 18 are those from 64 pixels on. `psi` truncates the random `w`.
+    64 px corresponds to SAM's layers 7..17 of 18. `psi` is the truncation of the random `w`; 1 for none.
     """
     fine = networks.space.w_rows_from(from_resolution)
     w = networks.generator.truncate(row_by_row(networks.mapping, draws.z), psi)  # [M, 512]

@@ -11,6 +11,6 @@ from adfd.models.networks import Networks
 
 
 def transform(networks: Networks, anchors: Anchors, draws: Draws, *, on_step: OnStep) -> Iterator[Sample]:
-    """The anchor's code, unchanged."""
+    """Yield the anchor's code `[C]` unchanged for each draw."""
     for row, output in zip(draws.rows, draws.outputs, strict=True):
         yield Sample(row, output, anchors.s[row], converged=True)
