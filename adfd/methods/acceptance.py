@@ -52,8 +52,8 @@ class Verdict:
     p_female: float
     rms: float | None
     excess: dict[str, float] = field(default_factory=dict)
-    """The excess over each limit that the candidate breaks, by the limit's name. For age, spread and rms relative to the
-    limit, for identity in units of 0.1, for gender the difference of the probabilities."""
+    """The excess over each limit that the candidate breaks, by the limit's name: relative to the limit for age, spread
+    and rms, in units of 0.1 for identity, the difference of the probabilities for gender."""
 
     @property
     def accepted(self) -> bool:

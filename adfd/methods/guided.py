@@ -41,7 +41,7 @@ class Search:
     """The search for the position on the path, and its stopping rule. Raises AdfdError for impossible settings."""
 
     kind: str
-    """bracket (enclose the target age, then interpolate) | published (one-year steps, halved at changes of direction)."""
+    """bracket (enclose the target age, then interpolate) | published (1-year steps, halved at changes of direction)."""
     tolerance: float
     """The search ends when estimated and target age differ by less than this, in years."""
     max_moves: int
