@@ -66,11 +66,11 @@ def diversify(
 ) -> Iterator[Sample]:
     """Perturb each anchor's code, realign it to the anchor's age, redraw it until it is accepted, then refine it.
 
-    The perturbed code is `s_anchor + scale * m * S`, where `S` is the style of the random latent `z`, less the mean
-    style where `perturbation.center` is true, and `m` is the mask. Where none of an output's 1 + `redraws`
-    candidates is accepted, the refinement starts from the one with the smallest total excess. The refined code is
-    realigned (if `realignment.after_steps`) and judged again; where it is rejected although its start was accepted,
-    the start is the output. `reached` tells whether the output is accepted.
+    The perturbed code is `s_anchor + scale * m * S`. `S` is the style of the random latent `z`, minus the mean style if
+    `perturbation.center` is true; `m` is the mask. Where none of an output's 1 + `redraws` candidates is accepted, the
+    refinement starts from the one with the smallest total excess. The refined code is realigned (if
+    `realignment.after_steps` is true) and judged again; where it is rejected although its start was accepted, the start
+    is the output. `reached` tells whether the output is accepted.
 
     Without realignment (None or `max_moves` 0) and without acceptance (None or `check` false) this is the published
     method: perturb and refine, with `reached` None. Raises AdfdError where one of the two is used and the other is

@@ -77,8 +77,8 @@ def published(target: float, search: Search) -> Moves:
 def bracket(target: float, search: Search) -> Moves:
     """Enclose the target age between two positions, then interpolate (false position method, Illinois variant).
 
-    The first step is as long as the age error; further steps are extrapolated from the last slope, or doubled. Ends
-    without an enclosure where it would go beyond `search.reach`.
+    The first step is as long as the age error; further steps are extrapolated from the last slope, or doubled.
+    Positions stay within `search.reach` years of the target age; the search ends at that limit if it is not enclosed.
     """
     near, age = target, (yield target)
     error = age - target

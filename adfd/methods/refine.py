@@ -34,8 +34,8 @@ class Refinement:
     batch_size: int
     """Maximum number of samples in one forward pass; the others wait until one of them has finished."""
     keep: str
-    """Step whose code is the result: best (lowest loss) | last | last_moved (the last movement, as published; not
-    always the best)."""
+    """Step whose code is the result: best (lowest loss) | last | last_moved (the last at which the loss moved, as
+    published; not always the best)."""
     views: str = "first"
     """The view on which the age is estimated: first (the picture itself) | turn (another view at each step, in an order
     drawn from the output's seed: a picture that fools the age judge in a single view gains nothing)."""
