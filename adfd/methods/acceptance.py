@@ -13,6 +13,8 @@ from adfd.methods.anchors import Anchors
 from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
 
+BEYOND_ANCHOR = 1.1
+
 
 @dataclass(frozen=True)
 class Acceptance:
@@ -34,7 +36,8 @@ class Acceptance:
     """true: the gender judge must read the same gender on candidate and anchor; styles for which the linear readout
     predicts the other gender are skipped before rendering."""
     rms: float
-    """Maximum of `style_rms`, in standard deviations of random faces' styles; no limit where not measured."""
+    """Maximum of `style_rms`, in standard deviations of random faces' styles; no limit where not measured. Where the
+    anchor itself is near the limit or beyond, as inverted photos often are, `BEYOND_ANCHOR` times the anchor's."""
 
     def __post_init__(self) -> None:
         for key in ("age", "spread", "rms"):
@@ -82,12 +85,13 @@ def judge(
     excess: dict[str, float] = {}
     if rules.check:
         gap = abs(age - float(anchors.age[row]))
+        natural = max(rules.rms, BEYOND_ANCHOR * (style_rms(networks, anchors.s[row]) or 0.0))
         broken = {
             "identity": (rules.identity - identity) / 0.1,
             "age": gap / rules.age - 1,
             "spread": 0.0 if limit is None else spread / (rules.spread * limit) - 1,
             "gender": abs(p_female - anchor_p) if rules.gender and (p_female > 0.5) != (anchor_p > 0.5) else 0.0,
-            "rms": 0.0 if rms is None else rms / rules.rms - 1,
+            "rms": 0.0 if rms is None else rms / natural - 1,
         }
         excess = {name: by for name, by in broken.items() if not by <= 0}  # NaN breaks a rule too
     return Verdict(identity, p_female, rms, excess)

@@ -9,7 +9,7 @@ import torch
 
 from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import draw
-from adfd.methods.acceptance import Acceptance
+from adfd.methods.acceptance import Acceptance, judge, style_rms
 from adfd.methods.anchors import Anchors
 from adfd.methods.diversify import diversify, perturb
 from adfd.methods.realign import Realignment, paths_around, realign
@@ -115,3 +115,15 @@ def test_what_the_steps_led_to_is_moved_on_and_judged(tiny: Networks, anchors: A
         kept = first if first["accepted"] and not steps["accepted"] else steps
         assert tiny.age(tiny.render(sample.s[None]))[0].item() == pytest.approx(kept["age"], abs=0.05)
         assert sample.evaluations == sample.searched + sample.steps + 1
+
+
+def test_an_output_need_not_be_more_natural_than_its_anchor(tiny: Networks, anchors: Anchors) -> None:
+    s, img = anchors.s[0], anchors.img[0]
+    far = tiny.s_mean + 1.05 * (s - tiny.s_mean)
+    rms = style_rms(tiny, s)
+    assert rms is not None
+    below_the_anchor = replace(LENIENT, rms=0.5 * rms)
+    assert judge(tiny, anchors, 0, far, img, 0.0, 0.0, below_the_anchor).accepted
+    farther = tiny.s_mean + 1.2 * (s - tiny.s_mean)
+    assert judge(tiny, anchors, 0, farther, img, 0.0, 0.0, below_the_anchor).reason == "rms"
+    assert judge(tiny, anchors, 0, farther, img, 0.0, 0.0, replace(LENIENT, rms=1.3 * rms)).accepted
