@@ -40,8 +40,8 @@ def evaluate(cfg: DictConfig) -> None:
         write_metrics(job)
         redraw_sheets(job)
     curve = pass_curves(cfg, jobs)
-    rows = tabled(cfg, jobs)
-    drawn = draw(cfg, jobs, rows[len(jobs) :], curve)
+    natural = natural_faces(cfg, jobs)
+    drawn, rows = draw(cfg, jobs, natural, curve), [*jobs, *natural]
     for folder in places(cfg, output):
         write_tables(cfg, jobs, rows, folder)
         write_curves(curve, folder)
@@ -134,10 +134,10 @@ def write_curves(curve: dict[str, Any], folder: Path) -> None:
         pass_curve.write(curve, folder / "pass_curve")
 
 
-def tabled(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
-    """The rows of the tables: the jobs, and the job of unedited faces if there is one."""
+def natural_faces(cfg: DictConfig, jobs: Sequence[Job]) -> list[Job]:
+    """The job of unedited faces to show beside the jobs; empty where there is none, or `table.natural` is false."""
     natural = build_independent.natural_faces(cfg, jobs) if cfg.table.natural else None
-    return [*jobs, *([natural] if natural else [])]
+    return [natural] if natural else []
 
 
 def draw(cfg: DictConfig, jobs: Sequence[Job], natural: Sequence[Job], curve: dict[str, Any]) -> dict[str, bytes]:
