@@ -28,6 +28,11 @@ def _hydra_composes_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _draws_are_the_same_whichever_test_ran_before() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Networks:
     return load_tiny()
