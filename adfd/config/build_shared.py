@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 VIEWS = ("logger", "paths", "sweep", "paste")
 """Parts of a config that do not affect results: trackers, paths, resumption of sweeps, pasting."""
+STACK: dict[str, Any] = {"age_range": list[float], "anchor": str, "anchor_identity": float, "channel_weights": str}
+"""Keys of every model stack that its loader does not take, with their types."""
 OURS = ("probe", "compile", "tf32")
 """Keys of `hardware` that are not Lightning's."""
 
@@ -109,7 +111,7 @@ def networks(cfg: DictConfig, channels: bool = True) -> Networks:
     """The model stack on the hardware's device, cached in the process; without channel statistics if not `channels`."""
     model = plain(cfg.model)
     target = model.pop("_target_")
-    chosen = {key: value for key, value in model.items() if key not in ("age_range", "anchor", "anchor_identity")}
+    chosen = {key: value for key, value in model.items() if key not in STACK}
     chosen |= {} if channels else {"channels": None}
     made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg), bool(cfg.hardware.get("compile")))
     views = OmegaConf.select(cfg, "views")

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from adfd import models
 from adfd.basics.errors import AdfdError
-from adfd.config.build_shared import plain
+from adfd.config.build_shared import STACK, plain
 from adfd.config.schema import PACKAGE
 from adfd.evaluation.jobs import LOSS_TERMS, Record, steering
 from adfd.runs.directory import CONFIG
@@ -69,13 +69,7 @@ def check_model(model: dict[str, Any], file: Path, trust: Sequence[str]) -> None
         )
     if trusted:
         return
-    known = {
-        *inspect.signature(get_method(str(target))).parameters,
-        "_target_",
-        "age_range",
-        "anchor",
-        "anchor_identity",
-    }
+    known = {*inspect.signature(get_method(str(target))).parameters, *STACK, "_target_"}
     for key, value in model.items():
         if key not in known or (key != "age_range" and not isinstance(value, str | int | float | None)):
             raise AdfdError(f"{file}: model.{key} is nothing that {target} takes, got {value!r}")

@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, Container, OmegaConf
 
+from adfd.config.build_shared import STACK
 from adfd.config.sweep import job_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -119,7 +120,6 @@ ReferenceMixingNode = function_node(
 DiversifyNode = function_node("adfd.methods.diversify.diversify", ("on_step",), **HERE)
 GuidedNode = function_node("adfd.methods.guided.guided", ("on_step",))
 
-STACK: dict[str, Any] = {"age_range": list[float], "anchor": str, "anchor_identity": float}  # keys of every model stack
 BUILT = ("device", "architecture")
 MobileNode = function_node("adfd.models.mobile.load_mobile", BUILT, **STACK)
 SamNode = function_node("adfd.models.sam.load_sam", BUILT, **STACK)

@@ -13,7 +13,8 @@ from adfd.stylespace.layout import StyleSpace
 from adfd.stylespace.regions import REGIONS, region_areas
 from adfd.stylespace.statistics import Channels
 
-KINDS = ("paper", "causal", "top_k", "fdr")
+KINDS = ("paper", "causal", "sensitivity", "top_k", "fdr")
+RATIO_OF_FULL_WEIGHT = 0.95  # quantile of the channels' ratios from which on the weight is 1
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class ChannelWeights:
 
     weights: str
     """paper: min-max of coef_age + (1 - coef_id). causal: the same with the intervention's age slopes and identity
-    changes, each divided by its largest value; 0 on channels that the intervention did not move. top_k: the paper's
-    weights on the `top_k` channels where they are largest, else 0. fdr: the paper's weights on channels whose coef_age
-    is significant at the false discovery rate `fdr`, else 0."""
+    changes, each divided by its largest; 0 on channels that the intervention did not move. sensitivity: how much a
+    channel changes face and hair, over how much it changes the identity embedding; relative to the 95 % quantile of
+    these ratios, at most 1. top_k: the paper's weights on the `top_k` channels where they are largest, else 0. fdr: the
+    paper's weights on channels whose coef_age is significant at the false discovery rate `fdr`, else 0."""
     top_k: int
     fdr: float
     exponent: float
@@ -61,9 +63,12 @@ def channel_weights(channels: Channels, space: StyleSpace, settings: ChannelWeig
     Raises AdfdError where the channels file lacks statistics that the settings need, or no channel is left.
     """
     allowed = torch.ones(space.n_channels, dtype=torch.bool) if settings.to_rgb else space.conv_mask
-    score = _causal_score(channels) if settings.weights == "causal" else _paper_score(channels)
-    allowed = allowed & ~score.isnan()
-    m = torch.where(allowed, _min_max(score, allowed), 0.0)
+    if settings.weights == "sensitivity":
+        m = _appearance_per_identity(channels, allowed)
+    else:
+        score = _causal_score(channels) if settings.weights == "causal" else _paper_score(channels)
+        allowed = allowed & ~score.isnan()
+        m = torch.where(allowed, _min_max(score, allowed), 0.0)
     if settings.weights == "top_k":
         kept = torch.zeros_like(allowed)
         kept[m.topk(min(settings.top_k, len(m))).indices] = True
@@ -100,6 +105,15 @@ def _causal_score(channels: Channels) -> Tensor:
     slope, change = channels.slope_age.abs(), channels.id_change
     moved = ~slope.isnan()
     return slope / slope[moved].max() + 1 - change / change[moved].max()
+
+
+def _appearance_per_identity(channels: Channels, among: Tensor) -> Tensor:
+    if channels.region_sensitivity is None or channels.sensitivity_id is None:
+        raise AdfdError(f"{_lacks(channels, 'channels.weights=sensitivity', 'sensitivity')}, or channels.weights=paper")
+    face = [number for number, name in enumerate(REGIONS) if name != "background"]
+    change = (channels.region_sensitivity.square() * region_areas())[:, face].sum(dim=1).sqrt()
+    ratio = change / channels.sensitivity_id.clamp_min(1e-12)
+    return torch.where(among, (ratio / ratio[among].quantile(RATIO_OF_FULL_WEIGHT)).clamp_max(1), 0.0)
 
 
 def _share(channels: Channels, regions: list[str]) -> Tensor:

@@ -58,6 +58,22 @@ def test_kinds_of_weights() -> None:
     assert causal.tolist() == pytest.approx([0, 1, 0, 0, 1, 0], abs=1e-6)
 
 
+def test_weights_of_sensitivity_are_the_faces_change_over_identitys() -> None:
+    sensitivity = torch.zeros(6, len(REGIONS))
+    sensitivity[:, REGIONS.index("eyes")] = torch.tensor([1.0, 1.0, 2.0, 9.0, 4.0, 9.0])
+    sensitivity[1, REGIONS.index("background")] = 100.0  # does not count
+    channels = replace(
+        KNOWN, region_sensitivity=sensitivity, sensitivity_id=torch.tensor([1.0, 2.0, 1.0, 1.0, 4.0, 1.0])
+    )
+    m = channel_weights(channels, SPACE, replace(PAPER_WEIGHTS, weights="sensitivity"))
+    ratio = torch.tensor([1.0, 0.5, 2.0, 9.0, 1.0, 9.0])  # of the convolution channels, the largest is just above 95 %
+    among = ratio[SPACE.conv_mask]
+    assert m[SPACE.conv_mask].tolist() == pytest.approx((among / np.quantile(among, 0.95)).clamp_max(1).tolist())
+    assert (m[~SPACE.conv_mask] == 0).all()
+    squared = channel_weights(channels, SPACE, replace(PAPER_WEIGHTS, weights="sensitivity", exponent=2))
+    assert torch.allclose(squared, m.square())
+
+
 def test_weights_of_regions() -> None:
     sensitivity = torch.full((6, len(REGIONS)), 0.01)
     sensitivity[1, REGIONS.index("hair")] = 1.0
@@ -74,7 +90,7 @@ def test_weights_of_regions() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weights": "magic"}, "channels.weights must be one of paper, causal, top_k, fdr, got magic"),
+        ({"weights": "magic"}, "channels.weights must be one of paper, causal, sensitivity, top_k, fdr, got magic"),
         ({"top_k": 0}, "channels.top_k must be at least 1, got 0"),
         ({"fdr": 0.0}, "channels.fdr must lie between 0 and 1"),
         ({"exponent": -1.0}, "channels.exponent must be a number of at least 0"),
@@ -90,7 +106,12 @@ def test_impossible_weights_are_refused(change: dict, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "analysis"),
-    [({"weights": "causal"}, "intervention"), ({"regions": ["hair"]}, "sensitivity"), ({}, "correlation")],
+    [
+        ({"weights": "causal"}, "intervention"),
+        ({"weights": "sensitivity"}, "sensitivity.*, or channels.weights=paper"),
+        ({"regions": ["hair"]}, "sensitivity"),
+        ({}, "correlation"),
+    ],
 )
 def test_weights_name_the_analysis_that_they_lack(change: dict, analysis: str) -> None:
     lacking = replace(KNOWN, slope_age=None, coef_id=None if not change else KNOWN.coef_id)
