@@ -204,6 +204,12 @@ MUTANTS = (
         "runs/test_directory.py",
     ),
     Mutant(
+        "channel weights: the background counts as the face",
+        'if name != "background"]',
+        "]",
+        "stylespace/test_statistics.py",
+    ),
+    Mutant(
         "run directory: in use by nobody",
         'self._lock = lock(self.path / ".lock")',
         'self._lock = (self.path / ".lock").open("a")',
