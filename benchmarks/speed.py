@@ -41,15 +41,8 @@ from benchmarks.timing import counted_waits, machine, side_by_side
 HERE = Path(__file__).parent
 PERSONS, AGES = (101, 102, 103), (20.0, 70.0)
 BEFORE = [
-    "channels.weights=paper",
-    "realign.max_moves=0",
-    "accept.check=false",
-    "redraws=0",
-    "views=one",
-    "refine.max_steps=40",
-    "refine.views=first",
-    "refine.keep=best",
-    "model.low_pass=false",
+    *("channels.weights=paper", "realign.max_moves=0", "accept.check=false", "redraws=0", "views=one"),
+    *("refine.max_steps=40", "refine.views=first", "refine.keep=best", "model.low_pass=false"),
 ]
 """The settings of commit d34fd3d, on this code."""
 FORMULA = ("sam_ffhq_aging.pt", "model_ir_se50.pth", "dex_age_classifier.pth")

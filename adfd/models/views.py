@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +64,7 @@ class Views:
 
     def turn(self, seed: int, step: int) -> int:
         """Index of the view to use at a step: the steps cycle through all views in an order drawn from the seed."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return int(order[step % len(self)])
+        return _order(seed, len(self))[step % len(self)]
 
     def read(self, judge: Judge, img: Tensor, together: bool | None = None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation over the views, `[N]` each, of a judge's readings of images `[N, 3, H, W]`.
@@ -82,3 +81,8 @@ class Views:
 
 
 ONE_VIEW = Views(flip=False, shift=0, zooms=[])
+
+
+@lru_cache(maxsize=1024)
+def _order(seed: int, n_views: int) -> list[int]:
+    return torch.randperm(n_views, generator=torch.Generator().manual_seed(seed)).tolist()
