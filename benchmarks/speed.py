@@ -104,7 +104,7 @@ def reading(networks: Networks, sources: Sources) -> list[Row]:
 def outputs(networks: Networks, sources: Sources, overrides: list[str]) -> list[Any]:
     """Diversified outputs of each person at each age, one each."""
     cfg = configured("n_outputs=1", *overrides)
-    stack = networks.asked(instantiate(cfg.views))
+    stack = networks.with_views(instantiate(cfg.views))
     made = []
     for age in AGES:
         anchors = transformed_anchors(stack, sources, age, 1)
@@ -161,7 +161,7 @@ def waits(networks: Networks, sources: Sources) -> list[Row]:
 def guided(networks: Networks, sources: Sources) -> list[Row]:
     """Renderings of the guided method until the target age is read, over persons and ages."""
     cfg = configured("method=guided")
-    stack = networks.asked(instantiate(cfg.views))
+    stack = networks.with_views(instantiate(cfg.views))
     found = []
     for age in (8.0, *AGES):
         anchors = transformed_anchors(stack, sources, age, 1)

@@ -1,11 +1,13 @@
-"""The age transformer of a stack without a learned one: a straight path in the latent space."""
+"""The age transformer of a stack without a learned one: a path in the latent space, held within natural faces."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
+from adfd.models.networks import Generator
 from adfd.models.sources import Sources
 from adfd.stylespace.statistics import Channels
 
@@ -34,5 +36,62 @@ class LatentAgePath(nn.Module):
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
         """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
+        return sources.w_plus + self.shift(sources, target_age)
+
+    def shift(self, sources: Sources, target_age: Tensor) -> Tensor:
+        """The straight path's change of the sources' latents from their estimated ages to the target ages."""
         years = (target_age - sources.age)[:, None, None]
-        return sources.w_plus + years * torch.where(years < 0, self.younger_year, self.older_year)
+        return years * torch.where(years < 0, self.younger_year, self.older_year)
+
+
+class NaturalAgePath(LatentAgePath):
+    """The same path, held within the range of natural faces.
+
+    Followed far, the straight path adds a large step to a person who may already be far from the mean face, and gives
+    burnt colours and carved skin. Where the root mean square of the styles would exceed `rms`, in standard deviations
+    of random faces' styles over the convolution channels, the person's own difference from the mean latent is scaled
+    down until it does not, or as far as that helps. A person beyond `rms` from the start is held there.
+    """
+
+    scale: Tensor
+    s_mean: Tensor
+
+    def __init__(self, channels: Channels, generator: Generator, rms: float) -> None:
+        super().__init__(channels)
+        if channels.s_std is None:
+            raise AdfdError(
+                "model.path_rms needs s_std, and the channels file is without it; make it with: "
+                "python -m adfd.analyze analysis=correlation, or take model.path_rms=null"
+            )
+        self.generator, self.rms = (generator,), rms  # a tuple, lest the generator becomes a part of this module
+        mask = generator.space.conv_mask
+        self.register_buffer("scale", mask / (channels.s_std.clamp_min(1e-6) * mask.sum().sqrt()))
+        mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
+        self.register_buffer("s_mean", mean.detach())
+
+    def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
+        """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
+        (generator,) = self.generator
+        w_avg, shift = generator.w_avg, self.shift(sources, target_age)
+        centre = generator.affine(w_avg[None])
+        own = self.scale * (row_by_row(generator.affine, sources.w_plus) - centre)
+        rest = self.scale * (row_by_row(generator.affine, (w_avg + shift).expand_as(sources.w_plus)) - self.s_mean)
+        start = own + self.scale * (centre - self.s_mean)
+        limit = start.square().sum(dim=1).clamp_min(self.rms**2)
+        share = _largest_share(own, rest, limit)[:, None, None]
+        return torch.where(share == 1, sources.w_plus, w_avg + share * (sources.w_plus - w_avg)) + shift
+
+
+def _largest_share(own: Tensor, rest: Tensor, limit: Tensor) -> Tensor:
+    """The largest `c` `[N]` in 0..1 with |c own + rest|^2 at most `limit`; without one, that of the smallest square."""
+    a, b = own.square().sum(dim=1).clamp_min(1e-12), (own * rest).sum(dim=1)
+    beyond = rest.square().sum(dim=1) - limit
+    root = (b.square() - a * beyond).clamp_min(0).sqrt()  # without a solution, c is where the square is smallest
+    return torch.where(a + 2 * b + beyond <= 0, 1.0, ((root - b) / a).clamp(0, 1))
+
+
+def age_path(channels: Channels | None, generator: Generator, rms: float | None) -> LatentAgePath | None:
+    """The path that a channels file holds, within `rms` (None: straight); None without channel statistics."""
+    if channels is None:
+        return None
+    return LatentAgePath(channels) if rms is None else NaturalAgePath(channels, generator, rms)

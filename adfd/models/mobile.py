@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from adfd.models import dlib_judges
-from adfd.models.age_path import LatentAgePath
+from adfd.models.age_path import age_path
 from adfd.models.mobilestylegan import load_mobilestylegan
 from adfd.models.networks import Networks
 from adfd.models.perceptual import load_perceptual
@@ -16,13 +16,17 @@ SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.n
 
 
 def load_mobile(
-    channels: Path | str | None = SHIPPED_CHANNELS, low_pass: bool = True, perceptual: str = "face_features"
+    channels: Path | str | None = SHIPPED_CHANNELS,
+    low_pass: bool = True,
+    perceptual: str = "face_features",
+    path_rms: float | None = 0.9,
 ) -> Networks:
     """Load the embedded stack on the CPU, with channel statistics and age path from a channels file.
 
     `channels=None` loads the networks without statistics, for the analysis that computes them. `low_pass=False`
     synthesises every picture at full resolution before it is pooled. `perceptual` is the distance in the loss,
-    "face_features" or "lpips". Raises AdfdError where weights or the channels file are missing or wrong.
+    "face_features" or "lpips". `path_rms` holds the age path within natural faces (`NaturalAgePath`); None leaves it
+    straight. Raises AdfdError where weights or the channels file are missing or wrong.
     """
     generator = load_mobilestylegan()
     identity = dlib_judges.load_identity()
@@ -33,7 +37,7 @@ def load_mobile(
         identity=identity,
         gender=dlib_judges.load_gender(),
         perceptual=load_perceptual(perceptual, identity),
-        transformer=LatentAgePath(statistics) if statistics else None,
+        transformer=age_path(statistics, generator, path_rms),
         channels=statistics,
         low_pass=low_pass,
     )

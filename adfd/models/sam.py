@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from adfd.basics.errors import AdfdError
 from adfd.models import checkpoints, dlib_judges, ir_se50
-from adfd.models.age_path import LatentAgePath
+from adfd.models.age_path import age_path
 from adfd.models.arcface import ArcFace
 from adfd.models.checkpoints import Checkpoint
 from adfd.models.dex import VGG16, Dex
@@ -120,14 +120,15 @@ def load_stylegan2(
     alexnet: Path | str | None = None,
     channels: Path | str | None = None,
     perceptual: str = "face_features",
+    path_rms: float | None = None,
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
     """Load a StyleGAN2 without SAM's encoders: the age path comes from `channels`, and photos are inverted.
 
     `judges` selects the judges of age and identity: "dlib" (weights in pip packages) or "sam" (DEX and ArcFace, which
-    need their files). The other arguments are those of `load_sam`; without `channels` the stack can only be analysed.
-    Raises AdfdError where a file is missing or wrong.
+    need their files). `path_rms` is as for `load_mobile`, the other arguments as for `load_sam`; without `channels` the
+    stack can only be analysed. Raises AdfdError where a file is missing or wrong.
     """
     if judges not in JUDGES:
         raise AdfdError(f"model.judges must be one of {', '.join(JUDGES)}, got {judges}")
@@ -149,7 +150,7 @@ def load_stylegan2(
         identity=read_arcface(paths[ARCFACE], architecture) if judges == "sam" else dlib_judges.load_identity(),
         gender=dlib_judges.load_gender(),
         perceptual=distance,
-        transformer=LatentAgePath(statistics) if statistics else None,
+        transformer=age_path(statistics, made, path_rms),
         channels=statistics,
     )
     return networks.to(device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adfd.models.age_path import LatentAgePath
+from adfd.models.age_path import age_path
 from adfd.models.dlib_judges import DlibAge, DlibGender, DlibIdentity
 from adfd.models.dlib_resnet import DlibResNet, GenderNet
 from adfd.models.mobilestylegan import MobileStyleGAN
@@ -24,6 +24,7 @@ def load_tiny(
     seed: int = 0,
     low_pass: bool = True,
     perceptual: str = "face_features",
+    path_rms: float | None = None,
 ) -> Networks:
     """Load a 32 px generator and judges with random weights on the CPU; the same weights for the same seed.
 
@@ -46,7 +47,7 @@ def load_tiny(
         identity=identity,
         gender=gender,
         perceptual=load_perceptual(perceptual, identity),
-        transformer=LatentAgePath(statistics) if statistics else None,
+        transformer=age_path(statistics, generator, path_rms),
         channels=statistics,
         low_pass=low_pass,
     )
