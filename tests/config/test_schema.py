@@ -199,7 +199,7 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
             (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
         )
 
-    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 8, 7, 1e-4)
+    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 4, 7, 1e-4)
     published = ("full", "checkpoint", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
     assert deviations() == ours
     assert deviations("reference_compat=true") == published
@@ -209,6 +209,9 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
     for model in ("mobile", "stylegan2"):
         assert composed(f"model={model}", "reference_compat=true").method.anchor == "transform"
         assert composed(f"model={model}").method.anchor == "guided"
+    mobile, compat = composed("model=mobile"), composed("model=mobile", "reference_compat=true")
+    assert (mobile.channels.weights, mobile.model.path_rms) == ("sensitivity", 0.9)
+    assert (compat.channels.weights, compat.model.path_rms) == ("paper", None)
     with pytest.raises(HydraException):
         composed("reference_compat=perhaps")
 
