@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,38 +49,31 @@ def anchors(tiny: Networks, sources: Sources) -> Anchors:
     return transformed_anchors(tiny, sources, 60.0, batch_size=3)
 
 
-@pytest.fixture
-def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Run a stage in this process, as its command line would; returns the run or sweep directory."""
-
-    def run(*overrides: str, stage: str = "__main__", directory: str = "run") -> Path:
-        module = __import__(f"adfd.{stage}", fromlist=["main"])
-        where = "sweep" if "-m" in overrides else "run"
-        target = tmp_path / directory
-        arguments = ["model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}"]
-        flags = [item for item in overrides if item.startswith("-")]
-        settings = [item for item in overrides if not item.startswith("-")]
-        monkeypatch.setattr(sys, "argv", ["adfd", *flags, *arguments, *settings, f"hydra.{where}.dir={target}"])
+def run_in(folder: Path, *overrides: str, stage: str = "__main__", directory: str = "run") -> Path:
+    """Run a stage in this process, as its command line would; returns the run or sweep directory below `folder`."""
+    module = __import__(f"adfd.{stage}", fromlist=["main"])
+    where = "sweep" if "-m" in overrides else "run"
+    target = folder / directory
+    arguments = ["model=tiny", "hardware=cpu", f"paths.output_dir={folder / 'outputs'}"]
+    flags = [item for item in overrides if item.startswith("-")]
+    settings = [item for item in overrides if not item.startswith("-")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["adfd", *flags, *arguments, *settings, f"hydra.{where}.dir={target}"])
         GlobalHydra.instance().clear()
         module.main()
-        return target
+    return target
 
-    return run
+
+@pytest.fixture
+def run_stage(tmp_path: Path) -> Callable[..., Path]:
+    """`run_in` the test's own folder."""
+    return partial(run_in, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the tiny stack with one output, to be copied before it is spoilt."""
-    from adfd import __main__ as edit_stage
-
-    target = tmp_path_factory.mktemp("made") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        settings = ("model=tiny", "hardware=cpu", "method=transform", "data=faces", "data.seeds=[1]", "logger=none")
-        places = (f"paths.output_dir={target.parent}", f"hydra.run.dir={target}")
-        patched.setattr(sys, "argv", ["adfd", *settings, *places])
-        GlobalHydra.instance().clear()
-        edit_stage.main()
-    return target
+    return run_in(tmp_path_factory.mktemp("made"), "method=transform", "data=faces", "data.seeds=[1]", "logger=none")
 
 
 def rows_of(directory: Path) -> list[dict]:

@@ -1,7 +1,8 @@
-"""Stages in processes of their own, forked from one that has imported everything: for tests that kill them."""
+"""Stages in processes of their own, forked from one that has imported everything: for tests that watch or kill them."""
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,8 @@ def _stage(module: str, arguments: list[str], environment: Mapping[str, str]) ->
 
     torch.set_num_threads(1)
     sys.argv = [module, *arguments]
-    __import__(module, fromlist=["main"]).main()
+    sys.modules["__main__"] = stage = importlib.import_module(module)  # Lightning starts it again for other ranks
+    stage.main()
 
 
 def start(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> BaseProcess:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from wandb.sdk.lib import config_util
 
 from adfd import dashboard
 from adfd.config import schema
+from tests.processes import start
 from tests.runs.test_tracking import items, records
 
 SWEEP = Path(__file__).parents[1] / "experiments" / "lambdas" / "wandb_sweep.yaml"
@@ -183,7 +182,9 @@ def test_an_agents_job_logs_its_whole_configuration_to_the_agents_run(tmp_path: 
     config_util.save_config_file_from_dict(str(given), {key: {"value": value} for key, value in parameters.items()})
     command = [*agents_command(parameters), *small, f"hydra.run.dir={tmp_path / 'run'}"]
     agent = {"WANDB_RUN_ID": "agents", "WANDB_SWEEP_ID": "ofwandb", "WANDB_SWEEP_PARAM_PATH": str(given)}
-    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, env=os.environ | agent)
+    job = start(f"{command[0]}.__main__", *command[1:], environment=agent)
+    job.join(300)
+    assert job.exitcode == 0
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*-agents/run-*.wandb")
     (run,) = [record.run for record in records(file) if record.HasField("run")]
     assert (run.run_id, run.sweep_id) == ("agents", "ofwandb")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from adfd.runs import edit, making, showing
 from adfd.runs.directory import RunDirectory
 from adfd.stylespace.regions import REGIONS
 from tests.conftest import rows_of
+from tests.processes import start
 
 Run = Callable[..., Path]
 SHORT = ("refine.max_steps=3", "logger=none")
@@ -140,9 +138,10 @@ def test_two_ranks_share_the_photos_and_the_run(run_stage: Run, tmp_path: Path) 
     common = ("data=faces", "data.seeds=[1,2,3]", *SHORT, "method.n_outputs=1")
     alone = comparable(rows_of(run_stage(*common)))
     shared = tmp_path / "shared"
-    command = [sys.executable, "-m", "adfd", "model=tiny", "hardware=cpu", "hardware.devices=2", *common]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, f"hydra.run.dir={shared}"], check=True, capture_output=True, timeout=300, env=environment)
+    stack = ("model=tiny", "hardware=cpu", "hardware.devices=2", f"hydra.run.dir={shared}")
+    first = start("adfd.__main__", *stack, *common, environment={"OMP_NUM_THREADS": "1"})  # it starts the second
+    first.join(300)
+    assert first.exitcode == 0
     assert comparable(rows_of(shared)) == alone
     assert json.loads((shared / "summary.json").read_text())["outputs"] == 3
 

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from adfd.basics.files import lock, read_rows
 from adfd.config import build_edit, build_prepare, schema
 from adfd.config.sweep import COLUMNS, check_reach, write_csv
 from adfd.runs import edit, making
-from tests.conftest import rows_of
+from tests.conftest import rows_of, run_in
 from tests.processes import kill, start
 from tests.test_edit import comparable
 
@@ -57,6 +58,24 @@ def by_age(sweep: Path) -> dict[str, dict[str, str]]:
     return {job["overrides"].split("target_age=")[1].split()[0]: job for job in jobs_of(sweep).values()}
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of two jobs."""
+    return run_in(tmp_path_factory.mktemp("done"), "-m", *SHORT, "target_age=20,70")
+
+
+@pytest.fixture(scope="module")
+def done_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of three jobs."""
+    return run_in(tmp_path_factory.mktemp("three"), "-m", *SHORT, "target_age=20,40,70")
+
+
+@pytest.fixture
+def sweep(done: Path, tmp_path: Path) -> Path:
+    """A finished sweep of two jobs of the test's own."""
+    return Path(shutil.copytree(done, tmp_path / "run"))
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
@@ -71,29 +90,29 @@ def test_a_sweep_killed_twice_and_resumed_is_as_if_never_interrupted(
     run_stage: Run, photos: Path, tmp_path: Path
 ) -> None:
     overrides = (
-        *("-m", "target_age=20,70", "loss.aging=1,5,10", "data=folder", f"data.path={photos}", "logger=csv"),
+        *("-m", "target_age=70", "loss.aging=1,5,10", "data=folder", f"data.path={photos}", "logger=csv"),
         *(*AS_THEY_ARE, "prepare.steps=3", "prepare.size=256"),
         *("refine.max_steps=9", "refine.patience=100", "method.n_outputs=2", "logger.every_n_steps=1"),
     )
     whole, sweep = run_stage(*overrides, directory="whole"), tmp_path / "killed"
     common = ("model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}", f"hydra.sweep.dir={sweep}")
 
-    def done() -> int:
+    def written() -> int:
         return sum(len(read_rows(file)) for file in sweep.glob("*/results.jsonl"))
 
-    for stop in (6, 15):  # of 24: within the second job and within the fourth
+    for stop in (2, 6):  # of 12: within the first job and within the second
         process = start("adfd.__main__", *overrides, *common, RESUME)
-        while done() < stop:
+        while written() < stop:
             assert process.is_alive()
-            time.sleep(0.002)
+            time.sleep(0.01)
         kill(process)
-        assert done() < 24
+        assert written() < 12
         assert "running" in {job["status"] for job in jobs_of(sweep).values()}
     run_stage(*overrides, RESUME, directory="killed")
 
     assert outcome(sweep) == outcome(whole)
-    assert len(outcome(sweep)) == 6
-    for job in map(str, range(6)):
+    assert len(outcome(sweep)) == 3
+    for job in map(str, range(3)):
         rows, steps = rows_of(sweep / job), read_rows(sweep / job / "steps.jsonl")
         assert sorted((r["photo"], r["output"], r["status"]) for r in rows) == [
             (photo, output, "ok") for photo in ("a", "b") for output in (0, 1)
@@ -101,14 +120,14 @@ def test_a_sweep_killed_twice_and_resumed_is_as_if_never_interrupted(
         assert len(steps) == len({(s["photo"], s["output"], s["step"]) for s in steps}) == 4 * 10
         for row in rows:
             assert (sweep / job / row["image"]).read_bytes() == (whole / job / row["image"]).read_bytes()
-    logs = "".join((sweep / job / "edit.log").read_text() for job in map(str, range(6)))
+    logs = "".join((sweep / job / "edit.log").read_text() for job in map(str, range(3)))
     assert "job 0: done already, 4 outputs" in logs
     assert "job 1: goes on, " in logs
 
 
-def test_repeated_it_loads_nothing_and_leaves_all_as_it_is(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = ("-m", *SHORT, "target_age=20,70")
-    sweep = run_stage(*overrides)
+def test_repeated_it_loads_nothing_and_leaves_all_as_it_is(
+    run_stage: Run, sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {
         path: path.read_bytes()
         for pattern in ("*/results.jsonl", "*/images/*", "*/sheets/*", "sweep_id")
@@ -117,16 +136,15 @@ def test_repeated_it_loads_nothing_and_leaves_all_as_it_is(run_stage: Run, monke
     before = outcome(sweep)
     monkeypatch.setattr(build_edit, "networks", lambda *_: pytest.fail("networks were asked for"))
     monkeypatch.setattr(build_edit, "people", lambda *_: pytest.fail("photos were asked for"))
-    run_stage(*overrides, RESUME)
+    run_stage("-m", *SHORT, "target_age=20,70", RESUME)
     assert outcome(sweep) == before
     assert {path: path.read_bytes() for path in files} == files
     assert "job 1: done already, 4 outputs" in (sweep / "1" / "edit.log").read_text()
 
 
 def test_more_values_in_another_order_find_their_folders(
-    run_stage: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run_stage: Run, sweep: Path, done_three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = run_stage("-m", *SHORT, "target_age=20,70")
     first = outcome(sweep)
     run_stage("-m", *SHORT, "target_age=70,40,20", "logger=csv", "paths.prepared_dir=elsewhere", RESUME)
     assert {age: job["job"] for age, job in by_age(sweep).items()} == {"20": "0", "70": "1", "40": "2"}
@@ -134,9 +152,8 @@ def test_more_values_in_another_order_find_their_folders(
     assert len({job["sweep_id"] for job in jobs_of(sweep).values()}) == 1
     printed = capsys.readouterr().out
     assert "goes on: 2 finished" in printed
-    whole = run_stage("-m", *SHORT, "target_age=20,40,70", directory="whole")
-    assert outcome(sweep) == outcome(whole)
-    assert jobs_of(sweep).popitem()[1]["sweep_id"] != jobs_of(whole).popitem()[1]["sweep_id"]
+    assert outcome(sweep) == outcome(done_three)
+    assert jobs_of(sweep).popitem()[1]["sweep_id"] != jobs_of(done_three).popitem()[1]["sweep_id"]
 
 
 def test_the_same_job_twice_is_done_once(run_stage: Run) -> None:
@@ -163,21 +180,19 @@ def test_a_new_photo_is_not_taken_for_done(run_stage: Run, photos: Path) -> None
     assert [row["photo"] for row in rows_of(sweep / "0")] == ["a", "a", "b", "b", "c", "c"]
 
 
-def test_without_resume_a_sweep_with_jobs_is_refused(run_stage: Run) -> None:
-    sweep = run_stage("-m", *SHORT, "target_age=20")
+def test_without_resume_a_sweep_with_jobs_is_refused(run_stage: Run, sweep: Path) -> None:
     before = outcome(sweep)
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", *SHORT, "target_age=20")
     remedy = "sweep.resume=true goes on with them, or choose another hydra.sweep.dir"
-    assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; {remedy}"
+    assert exit.value.code == f"error: {sweep} holds 2 jobs of a sweep; {remedy}"
     with pytest.raises(SystemExit) as exit:
         run_stage("-m", "data=faces", stage="prepare")
-    assert exit.value.code == f"error: {sweep} holds 1 jobs of a sweep; choose another hydra.sweep.dir"
+    assert exit.value.code == f"error: {sweep} holds 2 jobs of a sweep; choose another hydra.sweep.dir"
     assert outcome(sweep) == before
 
 
-def test_another_loss_is_another_job(run_stage: Run) -> None:
-    sweep = run_stage("-m", *SHORT, "target_age=20,70")
+def test_another_loss_is_another_job(run_stage: Run, sweep: Path) -> None:
     before = outcome(sweep)
     run_stage("-m", *SHORT, "target_age=20,70", "loss.aging=1", RESUME)
     after = outcome(sweep)
@@ -187,7 +202,7 @@ def test_another_loss_is_another_job(run_stage: Run) -> None:
 
 
 def test_failures_are_listed_and_mended_by_resuming(
-    run_stage: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_stage: Run, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     original = edit.Edit._record
 
@@ -206,7 +221,7 @@ def test_failures_are_listed_and_mended_by_resuming(
     listed = "job 1 failed: OSError: [Errno 28] No space left on device: 'results.jsonl'; see "
     assert f"{listed}{sweep / '1' / 'edit.log'}" in captured.splitlines()
     assert {job["status"] for job in jobs_of(sweep).values()} == {"finished"}
-    assert outcome(sweep) == outcome(run_stage("-m", *SHORT, "target_age=20,70", directory="whole"))
+    assert outcome(sweep) == outcome(done)
 
 
 def test_jobs_without_a_value_or_beyond_a_range_say_so(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +252,9 @@ def test_failed_outputs_are_named_and_tried_again(
     assert (job["outputs"], job["failures"], job["reason"]) == ("4", "0", "")
 
 
-def test_interrupted_and_resumed(run_stage: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_interrupted_and_resumed(
+    run_stage: Run, done_three: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     original = edit.Edit._record
 
     def interrupting(self: edit.Edit, row: dict) -> None:
@@ -253,19 +270,19 @@ def test_interrupted_and_resumed(run_stage: Run, monkeypatch: pytest.MonkeyPatch
     assert json.loads((tmp_path / "sweep" / "1" / "summary.json").read_text())["status"] == "interrupted"
     monkeypatch.undo()
     sweep = run_stage(*overrides, RESUME, directory="sweep")
-    assert outcome(sweep) == outcome(run_stage(*overrides, directory="whole"))
+    assert outcome(sweep) == outcome(done_three)
 
 
-def test_two_sweeps_at_once_are_refused(run_stage: Run, tmp_path: Path) -> None:
-    sweep = run_stage("-m", *SHORT, "target_age=20", directory="sweep")
+def test_two_sweeps_at_once_are_refused(run_stage: Run, sweep: Path) -> None:
     with lock(sweep / ".lock"), pytest.raises(SystemExit) as exit:
-        run_stage("-m", *SHORT, "target_age=70", RESUME, directory="sweep")
+        run_stage("-m", *SHORT, "target_age=40", RESUME)
     assert f"error: {sweep} is in use by process {os.getpid()} on " in str(exit.value.code)
-    assert len(jobs_of(sweep)) == 1
+    assert len(jobs_of(sweep)) == 2
 
 
-def test_a_job_that_outlived_its_sweep_is_left_alone(run_stage: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = run_stage("-m", *SHORT, "target_age=20,70")
+def test_a_job_that_outlived_its_sweep_is_left_alone(
+    run_stage: Run, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = (sweep / "1" / "results.jsonl").read_bytes()
     (sweep / "1" / "summary.json").write_text('{"status": "running"}')
     with lock(sweep / "1" / ".lock"), pytest.raises(SystemExit) as exit:
@@ -310,20 +327,19 @@ def test_other_stages_sweep_too(run_stage: Run) -> None:
         pytest.param("ray", "hydra_ray_launcher", ["+hydra.launcher.ray.init.num_cpus=2"], marks=pytest.mark.slow),
     ],
 )
-def test_launchers_find_the_same(run_stage: Run, launcher: str, plugin: str, settings: list[str]) -> None:
+def test_launchers_find_the_same(run_stage: Run, done: Path, launcher: str, plugin: str, settings: list[str]) -> None:
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="pip install '.[launchers]' brings this launcher")
     overrides = ("-m", *SHORT, "target_age=20,70")
     chosen = (f"hydra/launcher={launcher}", *settings)
-    one = run_stage(*overrides, directory="basic")
     other = run_stage(*overrides, *chosen, directory="other")
-    assert outcome(one) == outcome(other)
+    assert outcome(done) == outcome(other)
     assert [job["job"] for job in jobs_of(other).values()] == ["0", "1"]
     rows = (other / "1" / "results.jsonl").read_text().splitlines()
     (other / "1" / "results.jsonl").write_text(rows[0] + "\n")
     with pytest.raises(SystemExit):
         run_stage(*overrides, *chosen, "data.seeds=[1,2],[-1]", RESUME, directory="other")
     jobs = jobs_of(other)
-    assert {key: value for key, value in outcome(other).items() if key in jobs_of(one)} == outcome(one)
+    assert {key: value for key, value in outcome(other).items() if key in jobs_of(done)} == outcome(done)
     failed = [job["reason"] for job in jobs.values() if job["status"] == "failed"]
     assert failed == ["data.seeds must lie in 0..4294967295, got -1"] * 2
     assert "job 0: done already" in (other / "0" / "edit.log").read_text()
