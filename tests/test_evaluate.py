@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -16,10 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from adfd import __main__ as edit_stage
 from adfd.basics.errors import AdfdError
 from adfd.config import build_evaluate, build_independent, build_shared
 from adfd.evaluation import calibration, jobs, measuring, panel
@@ -34,7 +31,7 @@ from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
 from adfd.models.views import ONE_VIEW
 from adfd.report import figures, judge_figures, paper_tables
-from tests.conftest import rows_of
+from tests.conftest import rows_of, run_in
 
 Run = Callable[..., Path]
 EDIT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=1", "logger=none", "method.n_outputs=2")
@@ -44,14 +41,7 @@ PATTERN = r"(?P<photo>.+)_age(?P<age>\d+(?:\.\d+)?)(?:_(?P<output>\d+))?"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two outputs of two people, made once."""
-    target = tmp_path_factory.mktemp("made") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        settings = ("model=tiny", "hardware=cpu", "method.perturbation.scale=1", *EDIT)
-        places = (f"paths.output_dir={target.parent}", f"hydra.run.dir={target}")
-        patched.setattr(sys, "argv", ["adfd", *settings, *places])
-        GlobalHydra.instance().clear()
-        edit_stage.main()
-    return target
+    return run_in(tmp_path_factory.mktemp("made"), *EDIT)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
-from adfd.models.networks import Generator
+from adfd.models.networks import Generator, mean_style
 from adfd.models.sources import Sources
 from adfd.stylespace.statistics import Channels
 
@@ -54,6 +54,7 @@ class NaturalAgePath(LatentAgePath):
     """
 
     scale: Tensor
+    centre: Tensor
     s_mean: Tensor
 
     def __init__(self, channels: Channels, generator: Generator, rms: float) -> None:
@@ -66,17 +67,16 @@ class NaturalAgePath(LatentAgePath):
         self.generator, self.rms = (generator,), rms  # a tuple, lest the generator becomes a part of this module
         mask = generator.space.conv_mask
         self.register_buffer("scale", mask / (channels.s_std.clamp_min(1e-6) * mask.sum().sqrt()))
-        mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
-        self.register_buffer("s_mean", mean.detach())
+        self.register_buffer("centre", generator.affine(generator.w_avg[None])[0].detach())
+        self.register_buffer("s_mean", mean_style(generator, channels))
 
     def forward(self, sources: Sources, target_age: Tensor) -> Tensor:
         """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years."""
         (generator,) = self.generator
         w_avg, shift = generator.w_avg, self.shift(sources, target_age)
-        centre = generator.affine(w_avg[None])
-        own = self.scale * (row_by_row(generator.affine, sources.w_plus) - centre)
+        own = self.scale * (row_by_row(generator.affine, sources.w_plus) - self.centre)
         rest = self.scale * (row_by_row(generator.affine, (w_avg + shift).expand_as(sources.w_plus)) - self.s_mean)
-        start = own + self.scale * (centre - self.s_mean)
+        start = own + self.scale * (self.centre - self.s_mean)
         limit = start.square().sum(dim=1).clamp_min(self.rms**2)
         share = _largest_share(own, rest, limit)[:, None, None]
         return torch.where(share == 1, sources.w_plus, w_avg + share * (sources.w_plus - w_avg)) + shift

@@ -46,6 +46,12 @@ class Perceptual(Protocol):
     def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor: ...
 
 
+@torch.no_grad()
+def mean_style(generator: Generator, channels: Channels) -> Tensor:
+    """The mean style `[C]`: measured, or else the mean latent's, which is the same since styles are affine in `w`."""
+    return generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
+
+
 class Rendered(NamedTuple):
     """Rendered pictures and their estimated ages."""
 
@@ -96,9 +102,7 @@ class Networks(nn.Module):
         self.views = ONE_VIEW
         self.low_pass = low_pass
         if channels is not None:
-            # Styles are affine in w, so that the mean style is the style of the mean latent.
-            s_mean = generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
-            self.register_buffer("s_mean", s_mean.detach())
+            self.register_buffer("s_mean", mean_style(generator, channels))
         self.register_buffer("conv_mask", self.space.conv_mask)
         self.requires_grad_(False).eval()
         for name, part in self.named_children():

@@ -111,7 +111,7 @@ def _appearance_per_identity(channels: Channels, among: Tensor) -> Tensor:
     if channels.region_sensitivity is None or channels.sensitivity_id is None:
         raise AdfdError(f"{_lacks(channels, 'channels.weights=sensitivity', 'sensitivity')}, or channels.weights=paper")
     face = [number for number, name in enumerate(REGIONS) if name != "background"]
-    change = (channels.region_sensitivity.square() * region_areas())[:, face].sum(dim=1).sqrt()
+    change = _squared_change(channels.region_sensitivity)[:, face].sum(dim=1).sqrt()
     ratio = change / channels.sensitivity_id.clamp_min(1e-12)
     return torch.where(among, (ratio / ratio[among].quantile(RATIO_OF_FULL_WEIGHT)).clamp_max(1), 0.0)
 
@@ -120,9 +120,14 @@ def _share(channels: Channels, regions: list[str]) -> Tensor:
     """Share `[C]` of regions in the squared change of all pixels; 0 for channels that were not measured."""
     if channels.region_sensitivity is None:
         raise AdfdError(_lacks(channels, "channels.regions", "sensitivity"))
-    energy = channels.region_sensitivity.square() * region_areas()
+    change = _squared_change(channels.region_sensitivity)
     chosen = [REGIONS.index(name) for name in regions]
-    return (energy[:, chosen].sum(dim=1) / energy.sum(dim=1)).nan_to_num(nan=0.0)
+    return (change[:, chosen].sum(dim=1) / change.sum(dim=1)).nan_to_num(nan=0.0)
+
+
+def _squared_change(region_sensitivity: Tensor) -> Tensor:
+    """Each region's part of the mean squared change of all pixels: `[C, 7]`."""
+    return region_sensitivity.square() * region_areas()
 
 
 def _lacks(channels: Channels, wish: str, analysis: str) -> str:

@@ -8,7 +8,6 @@ import json
 import pickle
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from skimage import data
 
@@ -26,6 +24,7 @@ from adfd.config.foreign_run import check_files, record
 from adfd.evaluation.jobs import latest_rows
 from adfd.models import checkpoints
 from adfd.stylespace.statistics import Channels
+from tests.conftest import run_in
 
 Adfd = Callable[..., tuple[int, str]]
 PORTRAIT = Image.fromarray(data.astronaut())
@@ -81,20 +80,13 @@ PHOTOS: dict[str, tuple[bytes, str]] = {
 @pytest.fixture(scope="module")
 def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Why each photo is left out, as the stage that prepares them says; one that can be used is among them."""
-    from adfd import prepare
-
     root = tmp_path_factory.mktemp("photos")
     (root / "photos").mkdir()
     for name, (content, _) in PHOTOS.items():
         (root / "photos" / name).write_bytes(content)
     PORTRAIT.save(root / "photos" / "whole.png")
     settings = ("prepare.steps=1", "prepare.size=256", "data=folder", f"data.path={root}/photos")
-    with pytest.MonkeyPatch.context() as patched:
-        places = (f"paths.output_dir={root}", f"hydra.run.dir={root}/run")
-        patched.setattr(sys, "argv", ["adfd", "model=tiny", "hardware=cpu", *settings, *places])
-        GlobalHydra.instance().clear()
-        prepare.main()
-    with (root / "run" / "photos.csv").open(newline="") as file:
+    with (run_in(root, *settings, stage="prepare") / "photos.csv").open(newline="") as file:
         return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
 

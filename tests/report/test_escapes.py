@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
+
+from tests.conftest import run_in
 
 NAMES = [
     "<img src=x onerror=alert(1)>",
@@ -31,44 +34,26 @@ NAMES = [
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """All files of an evaluation of a run whose every text is hostile, and what the terminal showed, as `terminal`."""
-    import contextlib
-    import io
-    import sys
-
-    from hydra.core.global_hydra import GlobalHydra
-
-    from adfd import __main__ as edit
-    from adfd import evaluate
-
     root = tmp_path_factory.mktemp("escapes")
-    run = root / "run"
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched:
-        faces = ("data=faces", "data.seeds=[1]", "method=transform", "logger=none", "target_age=30")
-        common = ("model=tiny", "hardware=cpu", f"paths.output_dir={root}")
-
-        def start(main: Callable[[], object], *arguments: str) -> None:
-            patched.setattr(sys, "argv", ["adfd", *common, *arguments])
-            GlobalHydra.instance().clear()
-            main()
-
-        start(edit.main, *faces, f"hydra.run.dir={run}")
-        (row,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
-        rows = []
-        for name in NAMES:
-            for part in ("source", "age30_anchor"):
-                shutil.copy(run / f"images/seed1_{part}.png", run / f"images/{name}_{part}.png")
-            rows += [row | {"photo": name}, row | {"photo": name, "output": 1, "status": "failed", "reason": name}]
-        (run / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-        told = json.loads((run / "config.json").read_text())
-        told |= {"method": f"[red]{NAMES[0]}", "overrides": [f"{name}={name}" for name in NAMES]}
-        (run / "config.json").write_text(json.dumps(told))
-        summary = json.loads((run / "summary.json").read_text())
-        summary |= {"reason": NAMES[2], "status": NAMES[3], "skipped_photos": {name: name for name in NAMES}}
-        (run / "summary.json").write_text(json.dumps(summary))
-        quick = ("independent=false", "cyclic=false", "bootstrap.n_resamples=100", f"hydra.run.dir={root}/evaluation")
-        with contextlib.redirect_stdout(said):
-            start(evaluate.main, f"runs={run}", *quick)
+    faces = ("data=faces", "data.seeds=[1]", "method=transform", "logger=none", "target_age=30")
+    run = run_in(root, *faces)
+    (row,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
+    rows = []
+    for name in NAMES:
+        for part in ("source", "age30_anchor"):
+            shutil.copy(run / f"images/seed1_{part}.png", run / f"images/{name}_{part}.png")
+        rows += [row | {"photo": name}, row | {"photo": name, "output": 1, "status": "failed", "reason": name}]
+    (run / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    told = json.loads((run / "config.json").read_text())
+    told |= {"method": f"[red]{NAMES[0]}", "overrides": [f"{name}={name}" for name in NAMES]}
+    (run / "config.json").write_text(json.dumps(told))
+    summary = json.loads((run / "summary.json").read_text())
+    summary |= {"reason": NAMES[2], "status": NAMES[3], "skipped_photos": {name: name for name in NAMES}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    quick = ("independent=false", "cyclic=false", "bootstrap.n_resamples=100")
+    with contextlib.redirect_stdout(said):
+        run_in(root, f"runs={run}", *quick, stage="evaluate", directory="evaluation")
     texts = {path.name: path.read_text() for path in (root / "evaluation").iterdir() if path.is_file()}
     return texts | {"terminal": said.getvalue()}
 
