@@ -20,6 +20,8 @@ class Draws:
     """`[M, 512]`, Gaussian."""
     seeds: tuple[int, ...] = ()
     """Seed of each output's `stream` of latents; empty where no method draws a second latent."""
+    pair_seeds: tuple[int, ...] = ()
+    """The same of the even output of each pair (0 and 1, 2 and 3, ...), which antithetic outputs share."""
 
     def to(self, device: torch.device) -> Draws:
         """The same draws with their latents on a device."""
@@ -32,9 +34,10 @@ def draw(seed: int, names: Sequence[str], wanted: Sequence[tuple[int, int]], dim
     Drawn on the CPU with one generator per (seed, name, output): the latents do not depend on device or batch.
     """
     seeds = tuple(output_seed(seed, names[row], output) for row, output in wanted)
+    pair_seeds = tuple(output_seed(seed, names[row], output - output % 2) for row, output in wanted)
     z = torch.stack([next(stream(own, dim)) for own in seeds])
     rows, outputs = zip(*wanted, strict=True)
-    return Draws(rows, outputs, z, seeds)
+    return Draws(rows, outputs, z, seeds, pair_seeds)
 
 
 def output_seed(seed: int, name: str, output: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,9 @@ class Perturbation:
     """weights (from the channel analysis) | uniform | random (the last two are ablations of the analysis)."""
     weights: ChannelWeights
     """How channel weights are computed from the channel statistics."""
+    antithetic: bool
+    """true: every second output adds the `opposite` of what the one before it adds, draw by draw, so that the two
+    differ more than independent draws do (antithetic variates). false: all draws are independent, as published."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
@@ -78,7 +81,8 @@ def diversify(
     """
     free = movable(networks, perturbation, refinement)
     if not (realignment and realignment.max_moves) and not (acceptance and acceptance.check):
-        s_0 = perturb(networks, anchors.s[list(draws.rows)], draws.z, perturbation)
+        z = torch.stack([next(latents(draws, i, perturbation)) for i in range(len(draws.rows))]).to(anchors.s)
+        s_0 = perturb(networks, anchors.s[list(draws.rows)], z, perturbation, odd(draws.outputs))
         seeds = draws.seeds or (0,) * len(draws.rows)
         triples = zip(draws.rows, draws.outputs, s_0, seeds, strict=True)
         samples = [Sample(row, output, s, seed=seed) for row, output, s, seed in triples]
@@ -139,7 +143,7 @@ class Starts:
 
         Where none is accepted: the candidate with the smallest total excess, with `reached` False.
         """
-        streams = {i: stream(self.draws.seeds[i], self.draws.z.shape[1]) for i in chosen}
+        streams = {i: latents(self.draws, i, self.perturbation) for i in chosen}
         best: dict[int, tuple[float, Sample]] = {}
         records: dict[int, list[dict[str, Any]]] = {i: [] for i in chosen}
         spent = dict.fromkeys(chosen, (0, 0.0))
@@ -168,18 +172,19 @@ class Starts:
             samples.append(sample)
         return samples
 
-    def _start(self, i: int, latents: Iterator[Tensor]) -> tuple[Sample, int]:
+    def _start(self, i: int, drawn: Iterator[Tensor]) -> tuple[Sample, int]:
         """The next perturbed code of output `i`, and the number of styles that the screening skipped."""
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
         screens = self.acceptance.check and self.acceptance.gender
-        screened, z = 0, next(latents).to(self.anchors.s)[None]
+        screened, z = 0, next(drawn).to(self.anchors.s)[None]
         while screens and not same_side(self.networks.channels, self.networks.mapping(z)[0], p_female):
-            screened, z = screened + 1, next(latents).to(self.anchors.s)[None]
+            screened, z = screened + 1, next(drawn).to(self.anchors.s)[None]
             if screened == MOST_SCREENED:
                 break
-        s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation)[0]
-        return Sample(row, self.draws.outputs[i], s, seed=self.draws.seeds[i]), screened
+        output = self.draws.outputs[i]
+        s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation, odd([output]))[0]
+        return Sample(row, output, s, seed=self.draws.seeds[i]), screened
 
     def _judge(self, found: Candidate) -> Verdict:
         reading = (found.s, found.img, found.age, found.spread)
@@ -211,15 +216,43 @@ def _record(attempt: int | str, screened: int, found: Candidate, verdict: Verdic
     return told | read | {"p_female": verdict.p_female, "style_rms": verdict.rms, "evaluations": found.evaluations}
 
 
+def latents(draws: Draws, i: int, perturbation: Perturbation) -> Iterator[Tensor]:
+    """The latents that draw `i` may use, in order: those of its own stream, or of its pair's if they are antithetic."""
+    if perturbation.antithetic and draws.pair_seeds:
+        return stream(draws.pair_seeds[i], draws.z.shape[1])
+    return stream(draws.seeds[i], draws.z.shape[1]) if draws.seeds else iter([draws.z[i]])
+
+
+def odd(outputs: Sequence[int]) -> Tensor:
+    """Which of the outputs are the second of their pair, `[M]`, bool."""
+    return torch.tensor([output % 2 == 1 for output in outputs])
+
+
+def opposite(networks: Networks, w: Tensor) -> Tensor:
+    """`w` `[M, 512]` reflected at the mean `w_avg`, all but what the linear readout of gender reads."""
+    mean = networks.generator.w_avg.to(w)
+    difference, readout = w - mean, networks.channels.gender_readout if networks.channels else None
+    if readout is None:
+        return mean - difference
+    direction = torch.nn.functional.normalize(readout.to(w), dim=0)
+    return mean - difference + 2 * (difference @ direction)[:, None] * direction
+
+
 @torch.no_grad()
-def perturb(networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Perturbation) -> Tensor:
+def perturb(
+    networks: Networks, s_anchor: Tensor, z: Tensor, perturbation: Perturbation, second: Tensor | None = None
+) -> Tensor:
     """Perturb codes `s_anchor` `[M, C]` by the styles of latents `z` `[M, 512]`: `[M, C]`.
 
+    `second` `[M]`, bool, tells who is the second of a pair, and adds the opposite if the perturbation is antithetic.
     Raises AdfdError where the networks have no channel statistics.
     """
     if networks.channels is None:
         raise AdfdError(f"diversify needs channel weights, and {networks.name} has none; {REMEDY}")
-    s = row_by_row(lambda z: networks.affine(networks.mapping(z)), z)
+    w = row_by_row(networks.mapping, z)
+    if perturbation.antithetic and second is not None:
+        w = torch.where(second.to(w.device)[:, None], row_by_row(lambda w: opposite(networks, w), w), w)
+    s = row_by_row(networks.affine, w)
     if perturbation.center:
         s = s - networks.s_mean
     m = mask(networks.channels, networks.space, perturbation).to(s)

@@ -212,6 +212,7 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
     mobile, compat = composed("model=mobile"), composed("model=mobile", "reference_compat=true")
     assert (mobile.channels.weights, mobile.model.path_rms) == ("sensitivity", 0.9)
     assert (compat.channels.weights, compat.model.path_rms) == ("paper", None)
+    assert (mobile.method.perturbation.antithetic, compat.method.perturbation.antithetic) == (True, False)
     with pytest.raises(HydraException):
         composed("reference_compat=perhaps")
 

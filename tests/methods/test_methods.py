@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
 from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import Draws, draw, output_seed
 from adfd.faces.people import synthetic_people
 from adfd.methods.anchors import Anchors
-from adfd.methods.diversify import Perturbation, diversify, mask, perturb
+from adfd.methods.diversify import Perturbation, diversify, mask, opposite, perturb
 from adfd.methods.guided import Path, Search, bracket, guided, guided_anchors, path_codes, published, walk
 from adfd.methods.objective import LossWeights
 from adfd.methods.reference_mixing import reference_mixing, sams_layers
@@ -24,7 +26,7 @@ from tests.conftest import PAPER_WEIGHTS
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
 REFINEMENT = Refinement(lr=0.05, max_steps=5, patience=7, min_delta=1e-4, batch_size=4, keep="best")
-PERTURBATION = Perturbation(1.0, True, "weights", PAPER_WEIGHTS)
+PERTURBATION = Perturbation(1.0, True, "weights", PAPER_WEIGHTS, False)
 WANTED = [(row, k) for row in range(3) for k in range(2)]
 PATH = Path(n_samples=4, interval=3)
 SEARCH = Search("bracket", tolerance=0.5, max_moves=100, reach=60)
@@ -123,18 +125,46 @@ def test_sams_layers_in_either_generator() -> None:
 def test_perturbation_follows_the_formula(tiny: Networks, anchors: Anchors) -> None:
     draws = draw(0, anchors.sources.names, [(0, 0)], 32)
     style = tiny.affine(tiny.mapping(draws.z))
-    centred = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, True, "weights", PAPER_WEIGHTS))
-    whole = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, False, "weights", PAPER_WEIGHTS))
+    centred = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, True, "weights", PAPER_WEIGHTS, False))
+    whole = perturb(tiny, anchors.s[:1], draws.z, Perturbation(0.5, False, "weights", PAPER_WEIGHTS, False))
     assert tiny.channels is not None
     m = channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS)
     assert torch.allclose(centred, anchors.s[:1] + 0.5 * m * (style - tiny.s_mean))
     assert torch.allclose(whole, anchors.s[:1] + 0.5 * m * style)
 
 
+def test_every_second_output_adds_the_opposite_and_keeps_the_gender(tiny: Networks, anchors: Anchors) -> None:
+    def codes(wanted: list[tuple[int, int]], antithetic: bool) -> dict[tuple[int, int], Tensor]:
+        draws = draw(0, anchors.sources.names, wanted, 32)
+        perturbation = Perturbation(1.0, True, "weights", PAPER_WEIGHTS, antithetic)
+        still = replace(REFINEMENT, max_steps=0)
+        done = diversify(tiny, anchors, draws, perturbation=perturbation, loss=LOSS, refinement=still, on_step=ignore)
+        return {key: sample.s - anchors.s[key[0]] for key, sample in by_key(done).items()}
+
+    def cosine(a: Tensor, b: Tensor) -> float:
+        return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
+
+    pairs, free = codes(WANTED, True), codes(WANTED, False)
+    assert tiny.channels is not None
+    assert tiny.channels.gender_readout is not None
+    for row in range(3):
+        assert torch.equal(pairs[row, 0], free[row, 0])
+        assert cosine(pairs[row, 0], pairs[row, 1]) < -0.8
+        assert cosine(free[row, 0], free[row, 1]) > -0.5
+    assert torch.equal(codes([(1, 1)], True)[1, 1], pairs[1, 1])
+    w = tiny.mapping(torch.randn(5, 32))
+    reflected, mean, readout = opposite(tiny, w), tiny.generator.w_avg, tiny.channels.gender_readout
+    torch.testing.assert_close(reflected @ readout, w @ readout)
+    torch.testing.assert_close((reflected - mean).norm(dim=1), (w - mean).norm(dim=1))
+    torch.testing.assert_close(opposite(tiny, reflected), w)
+    unread = SimpleNamespace(generator=tiny.generator, channels=replace(tiny.channels, gender_readout=None))
+    torch.testing.assert_close(opposite(unread, w) - mean, mean - w)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["weights", "uniform", "random"])
 def test_masks_spare_to_rgb_and_are_equally_strong(tiny: Networks, kind: str) -> None:
     assert tiny.channels is not None
-    m = mask(tiny.channels, tiny.space, Perturbation(1.0, True, kind, PAPER_WEIGHTS))
+    m = mask(tiny.channels, tiny.space, Perturbation(1.0, True, kind, PAPER_WEIGHTS, False))
     weights, conv = channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS), tiny.conv_mask
     assert (m[~conv] == 0).all()
     assert m[conv].mean().item() == pytest.approx(weights[conv].mean().item(), rel=0.2)

@@ -129,7 +129,12 @@ def test_first_gradient_and_five_steps_of_diversify(
     expected = {key.removeprefix("diversify_img0_age80_seed7_"): value for key, value in golden.items()}
     assert anchors.age.item() == pytest.approx(expected["anchor_age"].item(), abs=0.02)
     z = torch.from_numpy(np.random.RandomState(7).randn(1, 512)).float()
-    s_0 = perturb(sam, anchors.s, z, Perturbation(scale=1.0, center=False, mask="weights", weights=PAPER_WEIGHTS))
+    s_0 = perturb(
+        sam,
+        anchors.s,
+        z,
+        Perturbation(scale=1.0, center=False, mask="weights", weights=PAPER_WEIGHTS, antithetic=False),
+    )
     assert off(s_0[0], expected["s_init"]) < CODE
 
     steps: list[dict[str, float]] = []

@@ -496,7 +496,9 @@ def test_stylegan2_alone(small_files: dict[str, Path], tmp_path: Path, sources: 
     with pytest.raises(AdfdError, match=r"stylegan2-ffhq-64 has no age path; .*adfd\.analyze"):
         networks.transform(sources, torch.zeros(3))
     with pytest.raises(AdfdError, match="diversify needs channel weights"):
-        perturb(networks, torch.zeros(1, 1), torch.zeros(1, 16), Perturbation(1.0, False, "weights", PAPER_WEIGHTS))
+        perturb(
+            networks, torch.zeros(1, 1), torch.zeros(1, 16), Perturbation(1.0, False, "weights", PAPER_WEIGHTS, False)
+        )
     n = networks.space.n_channels
     zeros = torch.zeros(n)
     coefficients = torch.linspace(0, 1, n), zeros

@@ -65,7 +65,7 @@ def test_what_the_published_file_lacks(tiny: Networks) -> None:
     networks = Networks(tiny.generator, tiny.age, tiny.embed, tiny.gender, tiny.perceptual, channels=lacking)
     style = tiny.affine(tiny.generator.w_avg[None])[0]
     z, s = torch.randn(1, 32), tiny.affine(tiny.generator.w_avg[None])
-    moved = perturb(networks, s, z, Perturbation(1.0, True, "weights", PAPER_WEIGHTS)) - s
+    moved = perturb(networks, s, z, Perturbation(1.0, True, "weights", PAPER_WEIGHTS, False)) - s
     torch.testing.assert_close(
         moved, channel_weights(tiny.channels, tiny.space, PAPER_WEIGHTS) * (tiny.affine(tiny.mapping(z)) - style)
     )
