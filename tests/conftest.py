@@ -19,6 +19,8 @@ from adfd.stylespace.weights import ChannelWeights
 from tests import composing
 
 PAPER_WEIGHTS = ChannelWeights("paper", 500, 0.01, 1.0, to_rgb=False, regions=[], exclude_regions=[], min_share=0.5)
+QUICK = ("views=one", "redraws=0", "realign.max_moves=2")
+"""For runs whose outputs are only material: half of a tiny output's time goes into its views and draws."""
 torch.set_num_threads(1)  # tiny networks are quickest so, and other work on the machine does not stall them
 
 

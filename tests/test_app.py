@@ -19,9 +19,9 @@ from skimage import data
 
 from adfd import app
 from adfd.basics.errors import AdfdError
-from tests.conftest import rows_of
+from tests.conftest import QUICK, rows_of
 
-SETTINGS = ("hardware=cpu", "prepare.steps=2", "prepare.size=256", "refine.max_steps=2")
+SETTINGS = (*QUICK, "hardware=cpu", "prepare.steps=2", "prepare.size=256", "refine.max_steps=2")
 
 
 @pytest.fixture

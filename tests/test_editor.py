@@ -15,9 +15,9 @@ from skimage import data
 from adfd import Editor
 from adfd.basics.errors import AdfdError
 from adfd.editor import quoted
-from tests.conftest import rows_of
+from tests.conftest import QUICK, rows_of
 
-SETTINGS = ("hardware=cpu", "refine.max_steps=3")
+SETTINGS = (*QUICK, "hardware=cpu", "refine.max_steps=3")
 
 
 @pytest.fixture

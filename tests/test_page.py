@@ -11,8 +11,17 @@ import pytest
 
 from adfd import page
 from adfd.basics.files import append_line, lock
+from tests.conftest import QUICK
 
-SHORT = ("data=faces", "data.seeds=[1]", "n_outputs=1", "refine.max_steps=2", "logger=csv", "logger.every_n_steps=1")
+SHORT = (
+    *QUICK,
+    "data=faces",
+    "data.seeds=[1]",
+    "n_outputs=1",
+    "refine.max_steps=2",
+    "logger=csv",
+    "logger.every_n_steps=1",
+)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

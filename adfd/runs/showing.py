@@ -64,7 +64,7 @@ class Showing:
     def _save_sheet(self, name: str, sheet: Image.Image) -> None:
         path = self.run.path / "sheets" / f"{name}.png"
         with atomic(path) as stream:
-            sheet.save(stream, "PNG")
+            sheet.save(stream, "PNG", compress_level=1)
         for tracker in self.trackers:
             tracker.sheet(name, path)
 

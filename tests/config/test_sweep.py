@@ -23,14 +23,14 @@ from adfd.basics.files import lock, read_rows
 from adfd.config import build_edit, build_prepare, schema
 from adfd.config.sweep import COLUMNS, check_reach, write_csv
 from adfd.runs import edit, making
-from tests.conftest import rows_of, run_in
+from tests.conftest import QUICK, rows_of, run_in
 from tests.processes import kill, start
 from tests.test_edit import comparable
 
 Run = Callable[..., Path]
 pytestmark = pytest.mark.thorough
 AS_THEY_ARE = ("prepare.align=false", "prepare.require_face=false")
-SHORT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=3", "method.n_outputs=2", "logger=none")
+SHORT = (*QUICK, "data=faces", "data.seeds=[1,2]", "refine.max_steps=3", "method.n_outputs=2", "logger=none")
 RESUME = "sweep.resume=true"
 AGGREGATE = (
     *("status", "outputs", "failures", "reason"),
@@ -92,7 +92,7 @@ def test_a_sweep_killed_twice_and_resumed_is_as_if_never_interrupted(
     overrides = (
         *("-m", "target_age=70", "loss.aging=1,5,10", "data=folder", f"data.path={photos}", "logger=csv"),
         *(*AS_THEY_ARE, "prepare.steps=3", "prepare.size=256"),
-        *("refine.max_steps=9", "refine.patience=100", "method.n_outputs=2", "logger.every_n_steps=1"),
+        *(*QUICK, "refine.max_steps=9", "refine.patience=100", "method.n_outputs=2", "logger.every_n_steps=1"),
     )
     whole, sweep = run_stage(*overrides, directory="whole"), tmp_path / "killed"
     common = ("model=tiny", "hardware=cpu", f"paths.output_dir={tmp_path / 'outputs'}", f"hydra.sweep.dir={sweep}")

@@ -22,7 +22,7 @@ from PIL import Image
 from adfd.basics.files import Row
 from adfd.evaluation.jobs import Estimate, Job
 from adfd.report.run_page import write_report
-from tests.conftest import rows_of
+from tests.conftest import QUICK, rows_of
 
 HOSTILE = "<b>\"x'"
 VOID = {"meta", "img", "input", "br", "wbr", "hr", "link"}
@@ -198,8 +198,16 @@ def write(jobs: list[Job], path: Path, **other: Any) -> Page:
 
 @pytest.mark.thorough
 def test_page_of_a_real_sweep(run_stage: Callable[..., Path], tmp_path: Path) -> None:
-    short = ("data=faces", "data.seeds=[1,2]", "n_outputs=2", "target_age=[20,70]", "refine.max_steps=2", "logger=none")
-    directory = run_stage("-m", *short, "method=transform,diversify")
+    short = (
+        *QUICK,
+        "data=faces",
+        "data.seeds=[1,2]",
+        "n_outputs=2",
+        "target_age=[20,70]",
+        "refine.max_steps=2",
+        "logger=none",
+    )
+    directory = run_stage("-m", *short, "logger=none", "method=transform,diversify")
     jobs = [read_job(directory / name) for name in "01"]
     page = write(jobs, tmp_path / "report.html")
     rows = [(job, row) for job in jobs for row in job.rows]

@@ -10,9 +10,17 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tests.conftest import rows_of
+from tests.conftest import QUICK, rows_of
 
-SHORT = ("prepare.steps=2", "prepare.size=256", "n_outputs=2", "refine.max_steps=2", "logger=none", "target_age=60")
+SHORT = (
+    *QUICK,
+    "prepare.steps=2",
+    "prepare.size=256",
+    "n_outputs=2",
+    "refine.max_steps=2",
+    "logger=none",
+    "target_age=60",
+)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from wandb.proto import wandb_internal_pb2
 from adfd.basics.errors import AdfdError
 from adfd.runs import tracking
 from adfd.runs.tracking import WandbTracker, curves, thin
+from tests.conftest import QUICK
 
 BLOCK, HEADER = 32768, 7
 NAMED: dict = {"id": "a", "name": "a", "group": None, "job_type": "edit", "project": "adfd", "entity": None, "tags": []}
@@ -62,7 +63,7 @@ def test_offline_run_holds_config_history_and_summary(
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     sweep = run_stage(
-        "-m", "data=faces", "data.seeds=[1]", "refine.max_steps=3", "method.n_outputs=2", "target_age=70",
+        "-m", *QUICK, "data=faces", "data.seeds=[1]", "refine.max_steps=3", "method.n_outputs=2", "target_age=70",
         "loss.aging=5,6", "logger=both", "logger.mode=offline", "logger.every_n_steps=1", "logger.tags=[trial]",
     )  # fmt: skip
     ids = set()
@@ -126,7 +127,7 @@ def test_one_command_syncs_a_sweep_and_a_resumed_job_keeps_its_run(
     run_stage: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
-    common = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=2", "method.n_outputs=1", "target_age=20,70")
+    common = (*QUICK, "data=faces", "data.seeds=[1,2]", "refine.max_steps=2", "method.n_outputs=1", "target_age=20,70")
     offline = ("logger=wandb", "logger.mode=offline")
     sweep = run_stage("-m", *common, *offline)
     rows = (sweep / "0" / "results.jsonl").read_text().splitlines(keepends=True)
@@ -164,7 +165,7 @@ def test_a_sweep_keeps_links_to_its_runs_for_the_terminal(
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     sweep = run_stage(
-        "-m", "data=faces", "data.seeds=[1]", "refine.max_steps=2", "target_age=20,70", "n_outputs=1",
+        "-m", *QUICK, "data=faces", "data.seeds=[1]", "refine.max_steps=2", "target_age=20,70", "n_outputs=1",
         "logger=wandb", "logger.mode=offline",
     )  # fmt: skip
     assert f"in this terminal: wandb leet {sweep}/wandb" in capsys.readouterr().out.splitlines()
