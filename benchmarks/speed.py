@@ -103,7 +103,7 @@ def inversion(networks: Networks, sources: Sources) -> list[Row]:
 
 def reading(networks: Networks, sources: Sources) -> list[Row]:
     """A picture with its age over the wide views, without a gradient."""
-    asked = {name: way.asked(instantiate(configured().views)) for name, way in both(networks).items()}
+    asked = {name: way.with_views(instantiate(configured().views)) for name, way in both(networks).items()}
     s = networks.affine(sources.w_plus[:1])
     return compared(
         "rendering and reading", {name: partial(way.render_read, s, 1, "pooled") for name, way in asked.items()}, 5
