@@ -28,7 +28,7 @@ from adfd.basics.files import Row
 from adfd.basics.seeding import draw
 from adfd.config import schema
 from adfd.config.build_edit import method
-from adfd.config.build_shared import plain
+from adfd.config.build_shared import STACK, plain
 from adfd.evaluation import calibration
 from adfd.evaluation.calibration import Calibration
 from adfd.evaluation.independent import Independent
@@ -237,7 +237,7 @@ def sam(networks: Networks, sources: Sources) -> list[Row]:
     return rows
 
 
-NOT_LOADED = ("_target_", "age_range", "anchor", "anchor_identity")
+NOT_LOADED = ("_target_", *STACK)
 PARTS = {
     "step": step,
     "inversion": inversion,

@@ -218,7 +218,7 @@ def test_killed_and_started_again_it_gives_the_same_file(
     tmp_path: Path, run_stage: Callable[..., Path], analysis: str
 ) -> None:
     sizes = {
-        "correlation": ["analysis.n_samples=1500", "analysis.n_permutations=2", "analysis.n_pairs=1000"],
+        "correlation": ["analysis.n_samples=1000", "analysis.n_permutations=2", "analysis.n_pairs=1000"],
         "intervention": ["analysis.select=all", "analysis.n_faces=2"],
     }[analysis]
     chosen = [f"analysis={analysis}", *sizes, "gallery.rows=0", "logger=none"]
