@@ -48,7 +48,7 @@ test-slow: install ## The tests on full-size networks, end to end
 test-cluster: install ## Sweeps on a real Slurm (apt-get install slurm-wlm munge) and a real Ray (pip install '.[launchers]'), a quarter of an hour
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
-benchmark: install ## What is quicker than before, as ratios in one run; writes benchmarks/RESULTS.md (10 minutes)
+benchmark: install ## What is quicker than before, as ratios in one run; writes benchmarks/RESULTS.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
 
 gpu-check: install ## A GPU against the CPU: agreement, precisions, speed by batch size; writes outputs/gpu-check (10 minutes)
