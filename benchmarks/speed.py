@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,14 @@ from adfd.config import schema
 from adfd.config.build_edit import method
 from adfd.config.build_shared import STACK, plain
 from adfd.evaluation import calibration
-from adfd.evaluation.calibration import Calibration
 from adfd.evaluation.independent import Independent
-from adfd.evaluation.panel import Panel, load_panel, missing
+from adfd.evaluation.panel import load_panel, missing
 from adfd.faces.invert import invert
 from adfd.faces.people import synthetic_people
 from adfd.methods.anchors import Anchors, transformed_anchors
 from adfd.methods.guided import guided_anchors
 from adfd.methods.objective import objective
-from adfd.models import load_mobile, load_sam
+from adfd.models import fetch, load_mobile, load_sam
 from adfd.models.lpips_alex import load_lpips
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
@@ -121,10 +120,9 @@ class Made:
     evaluations: list[int]
 
     @torch.no_grad()
-    def quality(self, networks: Networks, panel: Panel, calibration: Calibration) -> Row:
+    def quality(self, networks: Networks, judges: Independent) -> Row:
         """What the independent judges say: years to the anchor, identity to the anchor, distance within a pair."""
         gaps, similar, apart = [], [], []
-        judges = Independent(panel=lambda: panel, lpips=load_lpips, calibration=calibration, batch_size=2)
         for s, s_anchor in zip(self.s.split(2), self.s_anchor.split(2), strict=True):
             rows = judges.read(networks.synthesis(s), {"anchor": networks.synthesis(s_anchor[:1])})
             for row in judges.complete([row | {"target_age": 0.0} for row in rows]):
@@ -136,6 +134,7 @@ class Made:
 
 
 def outputs(networks: Networks, sources: Sources, overrides: list[str]) -> Made:
+    """Diversified outputs of each person at each age, two each."""
     cfg = configured("n_outputs=2", *overrides)
     stack = networks.with_views(instantiate(cfg.views))
     s, s_anchor, evaluations = [], [], []
@@ -166,12 +165,14 @@ def output(networks: Networks, sources: Sources) -> list[Row]:
         "default": partial(make, "default", low, []),
     }
     rows = compared(f"an output at {' and '.join(f'{age:g}' for age in AGES)}", ways, rounds=1, warm=False)
-    panel = None if missing() else load_panel()
+    there = not missing() and fetch.ALEXNET.is_there()
+    loads = {"panel": cache(load_panel), "lpips": cache(load_lpips)}
+    judges = Independent(**loads, calibration=calibration.shipped(), batch_size=2)
     for row in rows:
         known = made[row["way"]]
         row["cpu_seconds"] /= len(known.s)
         row["evaluations"] = statistics.mean(known.evaluations)
-        row |= known.quality(networks, panel, calibration.shipped()) if panel else {}
+        row |= known.quality(networks, judges) if there else {}
     return rows
 
 

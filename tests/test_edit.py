@@ -284,10 +284,10 @@ def test_prepare_and_analyze_stages(run_stage: Run, tmp_path: Path) -> None:
     run = run_stage("data=portrait", "prepare.steps=2", "prepare.size=256", stage="prepare", directory="p")
     (record,) = csv.DictReader((run / "photos.csv").open())
     assert (record["name"], record["status"]) == ("portrait", "ready")
-    run = run_stage("analysis.n_samples=500", stage="analyze", directory="a")
+    run = run_stage(stage="analyze", directory="a")
     with np.load(run / "channels.npz") as channels:
         assert channels["coef_age"].shape == (104,)
-        assert channels["n_samples"] == 500
+        assert channels["n_samples"] == 2000
 
 
 def test_wrong_channels_file_is_one_line(run_stage: Run, capfd: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,10 @@ class Starts:
         return samples
 
     def _start(self, i: int, drawn: Iterator[Tensor]) -> tuple[Sample, int]:
-        """The next perturbed code of output `i`, and the number of styles that the screening skipped."""
+        """The next perturbed code of output `i`, and the number of styles that the screening skipped.
+
+        A latent and its opposite have the same readout of gender, so both are screened by the latent.
+        """
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
         screens = self.acceptance.check and self.acceptance.gender
