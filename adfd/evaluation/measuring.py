@@ -96,12 +96,12 @@ class Measuring:
     ) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         """The missing readings of a group, by judges: first the stack's, then the independent ones'."""
         try:
+            pictures = _pictures(directory, group)
             if by_stack:
                 # outside inference mode, since the loaded networks are also used with gradients
                 networks = self.judges(), self.stack() if self.stack else None
-                yield self.names, self._read(directory, group, *networks)
+                yield self.names, self._read(directory, group, *pictures, *networks)
             if self.independent and by_independent:
-                pictures = _pictures(directory, group, torch.device("cpu"))
                 yield INDEPENDENT, self.independent.read(*pictures)
         except FileNotFoundError as error:
             log.warning("not measured: %s is missing", error.filename)
@@ -166,9 +166,17 @@ class Measuring:
         return [name for judge, group in columns.items() if self.own[judge] != self.names[judge] for name in group]
 
     @torch.inference_mode()
-    def _read(self, directory: Path, group: Group, judges: Networks, stack: Networks | None) -> list[dict[str, Any]]:
-        unread = self._foreign()
-        img, references = _pictures(directory, group, judges.device)
+    def _read(
+        self,
+        directory: Path,
+        group: Group,
+        img: Tensor,
+        references: dict[str, Tensor],
+        judges: Networks,
+        stack: Networks | None,
+    ) -> list[dict[str, Any]]:
+        unread, img = self._foreign(), img.to(judges.device)
+        references = {role: reference.to(judges.device) for role, reference in references.items()}
         columns = {"sharpness": sharpness(img)}
         if "source" in references:
             columns["p_female_source"] = judges.gender(references["source"]).exp()[:, 0]
@@ -241,13 +249,13 @@ def edited_back(networks: Networks, img: Tensor, s: Tensor, age: Tensor, source_
     return s + networks.affine(networks.transform(outputs, source_age)) - networks.affine(average)
 
 
-def _pictures(directory: Path, group: Group, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+def _pictures(directory: Path, group: Group) -> tuple[Tensor, dict[str, Tensor]]:
     """The pooled pictures `[K, 3, 256, 256]` of a group, and its "source" and "anchor", where their files exist."""
     photo, target_age = group[0]["photo"], group[0]["target_age"]
     names = {"source": f"{photo}_source", "anchor": f"{photo}_age{target_age:g}_anchor"}
     files = {role: directory / f"images/{name}.png" for role, name in names.items()}
-    references = {role: read_pictures([file], device) for role, file in files.items() if file.exists()}
-    return read_pictures([directory / row["image"] for row in group], device), references
+    references = {role: read_pictures([file]) for role, file in files.items() if file.exists()}
+    return read_pictures([directory / row["image"] for row in group]), references
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
@@ -261,10 +269,10 @@ def fingerprint(group: Group) -> list[float]:
     return [row["age"] for row in group]
 
 
-def read_pictures(paths: Sequence[Path], device: torch.device) -> Tensor:
-    """Read pictures as images `[N, 3, H, W]`, pooled to 256 px where larger."""
+def read_pictures(paths: Sequence[Path]) -> Tensor:
+    """Read pictures as images `[N, 3, H, W]` on the CPU, pooled to 256 px where larger."""
     images = []
     for path in paths:
         with Image.open(path, formats=("PNG",)) as file:  # the format that runs write
             images.append(pool(as_img(file.convert("RGB"))))
-    return torch.cat(images).to(device)
+    return torch.cat(images)
