@@ -14,8 +14,8 @@ from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
 
 SHARD = 250
-"""Faces per shard: drawn, judged, stored, paired and permuted together; an interruption loses at most one shard."""
-STYLES = 2000  # faces for mean and deviation of the styles, for which no picture is rendered
+"""Faces per shard; pairs and permutations are drawn within a shard, and an interruption loses at most one shard."""
+STYLES = 2000  # faces for the mean and deviation of the styles, which need no picture
 
 
 def check_psi(psi: float) -> None:
