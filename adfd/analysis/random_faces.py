@@ -39,7 +39,7 @@ def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
 
 
 def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
-    """The networks' channel statistics; where they have none, mean and deviation of the styles alone."""
+    """The networks' channel statistics, completed by mean and deviation of the styles where these are missing."""
     if networks.channels is not None and networks.channels.s_std is not None:
         return networks.channels
     with torch.inference_mode():
