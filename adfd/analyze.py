@@ -35,8 +35,9 @@ def main(cfg: DictConfig) -> None:
 def analyze(cfg: DictConfig) -> None:
     """Measure the channels of a generator and show the results; a restarted analysis measures only missing shards.
 
-    Leaves `channels.npz` and its views: a table, figures, a gallery, an animation, and `channels.html` with all of
-    them. A copy under the generator's name is what `channels=fitted` then means.
+    Writes `channels.npz`, and its content as a table, figures, a gallery, an animation, and `channels.html` with all of
+    them. A copy of `channels.npz` in `paths.channels_dir`, named by the generator, is the one that `channels=fitted`
+    selects.
     """
     from adfd.report import channel_figures, channel_gallery, channel_page
 
@@ -64,7 +65,7 @@ def analyze(cfg: DictConfig) -> None:
 
 
 def measure(cfg: DictConfig, analysis: Any, networks: Networks) -> Channels:
-    """Run the analysis under a progress bar."""
+    """Run the analysis with a progress bar."""
     announce(analysis, networks, cfg.seed)
     bar = progress.bar(total=analysis.n_units(networks), desc=analysis.verb, unit=analysis.unit)
     with bar, logging_redirect_tqdm():

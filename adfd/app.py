@@ -40,8 +40,8 @@ KEPT = 3600
 """Seconds after which a visit's files are removed."""
 FILM_AGES = (10, 25, 40, 55, 70)
 USE = (
-    "For research and play with pictures of people who agree to it. The ages are what networks read, not what a person "
-    "will look like. Nothing leaves the machine that runs this page."
+    "For research and play with pictures of people who agree to it. The pictures are no forecast of what a person will "
+    "look like, and the ages are estimates by networks. Nothing leaves the machine that runs this page."
 )
 
 
@@ -77,7 +77,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Made:
-    """The result of a request: pictures with captions, the film if requested, the command, and an archive of all."""
+    """The result of a request: pictures (file, caption), the film if requested, the command, and an archive of all."""
 
     pictures: list[tuple[str, str]]
     film: str | None
@@ -137,14 +137,14 @@ def check_size(photo: Path) -> None:
 
 
 def _film(editor: Editor, person: Any, wish: Wish) -> str:
-    """An animation of the age transformer's renderings of the person at all `FILM_AGES`."""
+    """Path of an animation of the age transformer's renderings of the person at all `FILM_AGES`."""
     ages = f"target_age=[{','.join(map(str, FILM_AGES))}]"
     told = editor.edit(person, "transform", FILM_AGES[0], ages, "animation=mp4", f"seed={wish.seed}")
     return str(told[0].run.path / f"animations/{person.name}.mp4")
 
 
 def _archive(results: Results, film: str | None, command: str, photo: str) -> str:
-    """A ZIP of the pictures, their rows, and the command that reproduces them."""
+    """Path of a ZIP with the pictures, their rows, and the command that reproduces them."""
     run = results[0].run.path
     how = f"In a folder that holds {photo}, with adfd installed (the file's name must be the same):\n\n{command}\n"
     if film:
@@ -225,7 +225,7 @@ def page(model: str, settings: Sequence[str], root: Path) -> Any:
 
 
 def tell(told: Callable, title: str, done: int, total: int, shown: str) -> None:
-    """Show a progress bar's step on the page."""
+    """Pass a progress bar's step to `told`, Gradio's progress bar on the page."""
     told((done, total or None), desc=f"{title} {shown}".strip(), unit="steps")
 
 

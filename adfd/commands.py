@@ -1,4 +1,4 @@
-"""The command `adfd`: its first word is a stage, without one it edits. `adfd --help` lists them."""
+"""The command `adfd`: its first argument names a command, by default "edit". `adfd --help` lists the commands."""
 
 from __future__ import annotations
 

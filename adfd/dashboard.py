@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--sweep", type=Path, help="directory of the sweep; without it, all runs of the project")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print workspace and report as JSON; no network is used")
-    what.add_argument("--offline", action="store_true", help="only the overview's run, for `wandb sync` to send later")
+    what.add_argument("--offline", action="store_true", help="only store the overview; `wandb sync` sends it later")
     asked = parser.parse_args()
     write(asked)
     return 0
@@ -68,7 +68,7 @@ def write(asked: argparse.Namespace) -> None:
 
 
 def overview(sweep: Sweep, asked: argparse.Namespace, mode: str) -> None:
-    """Draw the heat maps, and log them with all outputs as a run of the sweep's group."""
+    """Draw the heat maps, and log them with all outputs as a W&B run in the sweep's group."""
     from adfd.report.figures import png
     from adfd.report.heat_map import draw
     from adfd.runs.tracking import WandbTracker

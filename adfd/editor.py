@@ -31,7 +31,7 @@ STRIP = 192  # pixels of a picture in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """A person to edit: the overrides that select the person, the aligned picture and its estimated age."""
+    """A person to edit: name, aligned picture, its estimated age, and the overrides that select the person."""
 
     name: str
     image: Image.Image
@@ -167,7 +167,7 @@ class Editor:
         return self.edit(person, "guided", age, *overrides)
 
     def edit(self, person: Person, method: str, age: float, *overrides: str) -> Results:
-        """Edit a person at an age in years with any method. Raises AdfdError where every output failed."""
+        """Edit a person at an age in years by the named method. Raises AdfdError where every output failed."""
         cfg = self._config((*person.overrides, f"method={method}", f"target_age={age}", *overrides))
         identity = build_shared.identity(cfg)
         with RunDirectory(self.folder / config_hash(identity), identity, build_shared.told(cfg)) as run:

@@ -89,15 +89,16 @@ def redraw_sheets(job: Job) -> None:
 
 
 def places(cfg: DictConfig, output: Path) -> list[Path]:
-    """Folders for tables and figures: the evaluation's own, and the evaluated one if there is only one."""
+    """Folders for tables and figures: the evaluation's own and, where only one folder is evaluated, that folder."""
     paths = build_evaluate.run_paths(cfg) if cfg.source == "runs" else []
     return list(dict.fromkeys([output, *(path.resolve() for path in paths if len(paths) == 1)]))
 
 
 def write_tables(cfg: DictConfig, jobs: Sequence[Job], rows: Sequence[Job], folder: Path) -> None:
-    """Write the jobs' aggregate and the tables.
+    """Write `aggregate.json` of the jobs, and the tables of `rows`, which are the jobs and the job of natural faces.
 
-    The tables: by quantity; by target age, for several ages; and paired differences, for a job `table.against`.
+    One table by quantity; where there are several ages, one by target age; where `table.against` names a job, one of
+    paired differences to it.
     """
     from adfd.evaluation.jobs import write_aggregate
     from adfd.evaluation.paired import against

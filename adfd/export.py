@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def export_onnx(cfg: DictConfig) -> None:
-    """Write the ONNX files, the age path, which edits with them need, and a table of errors and times."""
+    """Write the ONNX files, the age path, which is needed to edit with them, and a table of errors and times."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     networks = build_shared.networks(cfg)
     made = export(networks, folder, cfg.seed, cfg.tolerance)
@@ -49,7 +49,7 @@ def export_onnx(cfg: DictConfig) -> None:
 
 
 def table(made: list[Exported]) -> str:
-    """CSV with one row per file: errors relative to double precision, and seconds for a batch of two."""
+    """CSV with one row per file: largest absolute errors against double precision, and seconds for a batch of two."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["part", "megabytes", "largest_value", "onnx_error", "torch_error", "onnx_seconds", "torch_seconds"])

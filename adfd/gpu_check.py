@@ -1,4 +1,4 @@
-"""Command "gpu-check": a GPU against the CPU, and how fast it is. `adfd gpu-check [--device cuda] [--model mobile]`."""
+"""Command "gpu-check": a GPU's agreement with the CPU, and its speed. `adfd gpu-check [--device cuda]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> int:
     """Write `gpu-check.json` and `gpu-check.md` and print the latter; exit code 1 where the device is unusable."""
     parser = argparse.ArgumentParser(
         prog="adfd gpu-check",
-        description="Agreement with the CPU, precisions, seconds a step by batch size, memory, share of the ceiling.",
+        description="Agreement with the CPU by precision; time per step and memory by batch size; share of peak speed.",
     )
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu to see what the check does")
     parser.add_argument("--model", default="mobile", choices=("mobile", "tiny"))
@@ -60,15 +60,15 @@ def page(told: dict[str, Any]) -> str:
     lines = [
         f"# {told['device']}{memory}: {told['model']}, torch {told['torch']}",
         "",
-        "A step is a refinement's: picture, age, embedding and the gradient. Differences are from float32 on the CPU.",
+        "A step is one of a refinement: picture, age, embedding and gradient. Differences are from float32 on the CPU.",
         "",
         records(told["precisions"]),
         "",
-        "By batch size, float32; no number where the memory did not hold it:",
+        "By batch size, float32; without numbers where the batch did not fit into memory:",
         "",
         records(told["batches"]),
         "",
-        f"A step is {told['gflop_a_step']:.3g} GFLOP; in the best batch it runs at {share} of the "
+        f"A step is {told['gflop_a_step']:.3g} GFLOP; with the fastest batch size it runs at {share} of the "
         f"{told['ceiling_gflops']:.3g} GFLOP/s that a plain 3x3 convolution reaches here.",
         "",
     ]

@@ -37,8 +37,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="adfd page", description="A run or a sweep as one page to look at.")
     parser.add_argument("runs", nargs="+", type=Path, help="directory of a run, a sweep, or a folder above them")
     parser.add_argument("--output", type=Path, help="the page; without it, page.html in the first directory")
-    parser.add_argument("--live", action="store_true", help="write it again and again while jobs run")
-    parser.add_argument("--every", type=int, default=5, metavar="SECONDS", help="how often (5)")
+    parser.add_argument("--live", action="store_true", help="rewrite it until no job runs")
+    parser.add_argument("--every", type=int, default=5, metavar="SECONDS", help="interval of --live (5)")
     asked = parser.parse_args()
     page = asked.output or asked.runs[0] / "page.html"
     try:
@@ -96,15 +96,15 @@ def read(runs: Sequence[Path]) -> list[Job]:
 
 
 def lost(job: Job) -> Job:
-    """A job of status running for which there is no process, with status lost."""
+    """The job, of status running but without a process, with status lost."""
     return replace(job, status="lost", reason="it ended without a summary, as a killed job does")
 
 
 def state(jobs: Sequence[Job], every: int) -> str:
-    """The progress of the running jobs as one line."""
+    """The numbers of jobs and outputs, and the progress of the running jobs, as one paragraph."""
     counts = ", ".join(f"{n} {status}" for status, n in Counter(job.status for job in jobs).items())
     made = sum(row["status"] == "ok" for job in jobs for row in job.rows)
-    parts = [f"Live at {datetime.now():%H:%M:%S}, anew every {every} s. Jobs: {counts}; {made} outputs are finished."]
+    parts = [f"As of {datetime.now():%H:%M:%S}, updated every {every} s. Jobs: {counts}; {made} outputs are finished."]
     for job in jobs:
         if job.status == "running" and (steps := read_rows(job.directory / "steps.jsonl")):
             now = steps[-1]

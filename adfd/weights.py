@@ -16,9 +16,9 @@ REMEDY = "run adfd weights on a machine that has one and copy its cache folder t
 
 @command
 def main() -> int:
-    """Fetch the missing weights, check all, and print where they are; exit code 1 where some could not be fetched."""
+    """Fetch the missing weights, check all, and print their states; exit code 1 where some could not be fetched."""
     parser = argparse.ArgumentParser(prog="adfd weights", description="Fetch the weights and check their SHA-256.")
-    parser.add_argument("--list", action="store_true", help="only say what is there")
+    parser.add_argument("--list", action="store_true", help="list them without fetching")
     only_list = parser.parse_args().list
     missing = [] if only_list else fetch_missing()
     print(f"cache: {fetch.cache_folder()} (set ADFD_CACHE to move it)")

@@ -1,4 +1,5 @@
-"""The channel analyses: callable settings, which compute `Channels` from networks and a seed.
+"""The channel analyses: settings that, called with networks, a seed and shards, compute `Channels`.
 
-May import models and what lies below them.
+Each has `verb` and `unit`, the labels of its progress bar, and `extends`, true where it adds to the statistics in the
+networks' channels file. May import models and what lies below them.
 """

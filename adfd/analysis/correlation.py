@@ -37,7 +37,7 @@ class Correlation:
     n_pairs: int
     """Number of random pairs of faces, for the identity coefficients."""
     n_permutations: int
-    """Permutations of ages and of identities among the faces; all channels' correlations with them are the null."""
+    """Permutations of ages and identities among the faces; the correlations with them are the null distribution."""
     psi: float
     """Truncation of the random faces; 1 for none."""
     batch_size: int
@@ -96,7 +96,7 @@ def judge(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Ar
 
 
 class Statistics:
-    """The analysis's moments, for each half of the faces. Column 0 of y is the readings, the others permutations."""
+    """Moments for each half of the faces. Column 0 of y holds the readings, each other column a permutation of them."""
 
     def __init__(self, settings: Correlation, seed: int) -> None:
         self.settings, self.seed = settings, seed

@@ -35,6 +35,7 @@ class Intervention:
     n_channels: int
     n_controls: int
     n_faces: int
+    """Number of random faces."""
     k: float
     """Distance to either side, in standard deviations; a layer moves as far as a single channel does."""
     psi: float
@@ -163,7 +164,7 @@ class Move:
 
 
 class Unmoved:
-    """The unchanged faces and their readings, with which moved ones are compared."""
+    """The unchanged faces `w` `[F, 512]` and their readings, with which those of moved faces are compared."""
 
     @torch.inference_mode()
     def __init__(self, networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> None:

@@ -28,7 +28,7 @@ from adfd.stylespace.statistics import Channels
 HELD_OUT = 5  # every fifth face is held out from the classifier's fit, to measure it
 BRACKETS = (0.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0)
 FEWEST = 10
-"""Fewest faces of an age bracket; brackets with fewer are left out."""
+"""Brackets of ages with fewer faces are left out."""
 SURE = 0.9
 """Quantile of natural faces' spread that is stored."""
 
@@ -154,10 +154,10 @@ def younger_year(year: Tensor, w: Tensor, age: Tensor, p_female: Tensor, mixture
 
 
 def older_year(year: Tensor, w: Tensor, gender_readout: Tensor) -> Tensor:
-    """The step towards old age `[D]`: the ridge's `year` `[D]` with the gender held that `gender_readout` `[D]` reads.
+    """The step `[D]` of the age path towards old age: the ridge direction `year` `[D]` without its change of gender.
 
-    It is the step that differs least from the ridge's, counted in deviations of w `[n, D]`, along which the readout
-    stays as it is; one year by the ridge's own reading.
+    Of the steps along which the gender classifier `gender_readout` `[D]` is constant, it is the nearest to `year` in
+    the Mahalanobis distance of the faces w `[n, D]`, scaled to one year as predicted by the ridge regression.
     """
     covariance = torch.cov(w.T)
     held = year - (gender_readout @ year) / (gender_readout @ covariance @ gender_readout) * covariance @ gender_readout

@@ -14,8 +14,8 @@ from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
 
 SHARD = 250
-"""Faces per shard: drawn, judged, stored, paired and permuted together; an interruption loses at most one shard."""
-STYLES = 2000  # faces for mean and deviation of the styles, for which no picture is rendered
+"""Faces per shard; pairs and permutations are drawn within a shard, and an interruption loses at most one shard."""
+STYLES = 2000  # faces for the mean and deviation of the styles, which need no picture
 
 
 def check_psi(psi: float) -> None:
@@ -39,7 +39,7 @@ def faces(networks: Networks, n: int, psi: float, seed: int) -> Tensor:
 
 
 def known_channels(networks: Networks, psi: float, seed: int) -> Channels:
-    """The networks' channel statistics; where they have none, mean and deviation of the styles alone."""
+    """The networks' channel statistics, completed by mean and deviation of the styles where these are missing."""
     if networks.channels is not None and networks.channels.s_std is not None:
         return networks.channels
     with torch.inference_mode():

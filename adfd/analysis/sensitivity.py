@@ -27,6 +27,7 @@ class Sensitivity:
     """Settings of the sensitivity analysis. Raises AdfdError for impossible ones."""
 
     n_faces: int
+    """Number of random faces."""
     psi: float
     """Truncation of the random faces; 1 for none."""
 

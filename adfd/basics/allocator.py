@@ -1,4 +1,4 @@
-"""Keep freed tensor memory in the process; by default glibc returns it to the system and faults it in again."""
+"""Keep freed tensor memory in the process; by default glibc returns it to the system and requests it again."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ MAX_BYTES = 2**30
 """Largest total size of a file's arrays, unpacked; files written by this program are smaller."""
 MAX_ARRAYS = 10_000
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""The compression methods that numpy uses; the headers of others may request memory."""
+"""The compression methods that numpy uses; the headers of others may make the reader allocate memory."""
 KINDS = "biufU"
 
 
@@ -32,7 +32,7 @@ def read_arrays(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
             if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > most:
                 raise ValueError(f"more than {MAX_ARRAYS} arrays, or {most / 2**20:.0f} MiB unpacked")
             if any(member.compress_type not in PACKED for member in members):
-                raise ValueError("packed in a way that numpy does not")
+                raise ValueError("compressed by a method that numpy does not use")
             arrays = {}
             for member in members:
                 with file.open(member) as stream:

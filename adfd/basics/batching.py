@@ -50,7 +50,7 @@ def halved(size: int) -> int:
     """Half of `size`, a batch size that did not fit into the device's memory. Raises AdfdError where `size` is 1."""
     if size == 1:
         raise AdfdError("the device's memory does not hold one face; take hardware=cpu or a larger device")
-    log.warning("%d at once are more than the device's memory holds; going on with %d", size, size // 2)
+    log.warning("%d at once are more than the device's memory holds; continuing with %d", size, size // 2)
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
     return size // 2

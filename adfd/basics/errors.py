@@ -23,9 +23,10 @@ class OccupiedError(AdfdError):
 
 
 def command(main: Callable[[], int]) -> Callable[[], int]:
-    """Decorator of a command's `main`.
+    """Decorator of a command's `main`, which returns an exit code.
 
-    An error that the user can correct prints one line and returns exit code 1; Ctrl-C prints one line and returns 130.
+    For AdfdError and OSError it prints the message on one line and returns 1; for Ctrl-C it prints a line and returns
+    130.
     """
 
     @wraps(main)

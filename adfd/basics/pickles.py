@@ -71,7 +71,7 @@ def load(data: bytes, stand_ins: Mapping[tuple[str, str], Any]) -> Any:
     """
     for opcode, argument, _ in pickletools.genops(data):  # raises where a length is beyond the data
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
-            raise RefusedError(f"it claims {argument} places in memory")
+            raise RefusedError(f"it claims {argument} memo entries")
     return _Restricted(data, stand_ins).load()
 
 

@@ -21,7 +21,7 @@ class Draws:
     seeds: tuple[int, ...] = ()
     """Seed of each output's `stream` of latents; empty where no method draws a second latent."""
     pair_seeds: tuple[int, ...] = ()
-    """The same of the even output of each pair (0 and 1, 2 and 3, ...), which antithetic outputs share."""
+    """Seed of the even output of each output's pair (0 and 1, 2 and 3, ...), whose stream an antithetic pair shares."""
 
     def to(self, device: torch.device) -> Draws:
         """The same draws with their latents on a device."""

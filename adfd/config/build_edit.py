@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def done(cfg: DictConfig, run: RunDirectory) -> bool:
-    """True where an earlier start finished every output of every photo now in the folder. Loads no network."""
+    """True where an earlier start finished every output of every photo that is in the folder now. Loads no network."""
     summary = read_summary(run.path)
     if summary.get("status") != "finished" or summary.get("failures") or summary.get("outputs") != run.count():
         return False
@@ -67,7 +67,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     moving = animation(cfg)
     settings(cfg.prepare)
     if "references" in cfg.method:
-        find_photos(Path(plain(cfg)["method"]["references"]))  # fails before minutes of inversion
+        find_photos(Path(plain(cfg)["method"]["references"]))  # raises before the inversion, which takes minutes
     if (ranks := fabric(cfg)).is_global_zero:
         run.hold()
     stack = networks(cfg)

@@ -67,7 +67,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
 
 
 def measuring(cfg: DictConfig, run: Record) -> Measuring:
-    """The settings for measuring a run's pictures. Networks are loaded at the first measurement."""
+    """What is measured on a run's pictures, and by which judges. Networks are loaded at the first measurement."""
     from adfd.evaluation.measuring import Measuring
     from adfd.models.judges import judge_names
 
@@ -98,7 +98,7 @@ def views_of(run: Record) -> Views:
 
 
 def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = True) -> Networks:
-    """Load the user's own `model`, or a run's stack, whose files must lie in places that the user trusts."""
+    """Load a stack. Raises AdfdError where it is not the user's `model` and its files lie outside trusted folders."""
     from adfd.config.foreign_run import check_files
     from adfd.config.schema import PACKAGE
     from adfd.models.weights import cache_folder

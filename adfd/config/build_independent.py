@@ -1,4 +1,4 @@
-"""Build the independent judges of an evaluation, and the job of unedited faces with which outputs are compared."""
+"""Build an evaluation's independent judges, and the job of unedited faces with which the outputs are compared."""
 
 from __future__ import annotations
 

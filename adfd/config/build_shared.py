@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.errors import AdfdError
 
-if TYPE_CHECKING:  # slow to import; an error in a key should show before
+if TYPE_CHECKING:  # slow to import; an error in a key is to be shown before
     from lightning.fabric import Fabric
 
     from adfd.models.networks import Networks
@@ -49,7 +49,7 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
 
 
 def pictures(cfg: DictConfig) -> dict[str, Any]:
-    """The part of an evaluation's config that the readings of another program's pictures depend on."""
+    """The part of an evaluation's config that the readings of a folder of pictures depend on."""
     return {key: plain(cfg[key]) for key in ("folder", "prepare", "model")}
 
 

@@ -13,7 +13,7 @@ from adfd.config.build_shared import VIEWS, fabric, identity, in_sweep, plain
 from adfd.runs import tracking
 from adfd.runs.directory import config_hash, link_wandb
 
-if TYPE_CHECKING:  # slow to import; an error in a key should show before
+if TYPE_CHECKING:  # slow to import; an error in a key is to be shown before
     from adfd.models.networks import Networks
 
 

@@ -1,4 +1,4 @@
-"""Errors of a command line as one line: unknown keys, deleted keys, values of a wrong type."""
+"""Errors in a command line, reported on one line: unknown keys, deleted keys, values of a wrong type."""
 
 from __future__ import annotations
 
@@ -116,10 +116,12 @@ def _alike(key: str, other: str) -> float:
 
 
 def gone(key: str) -> str:
+    """The message for a key of the schema that was deleted by `~key`."""
     return f"{key} was taken away by ~{key}, and nothing works without it; leave ~{key} out"
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
+    """The message for an unknown key, with the most similar of the `known` keys."""
     nearest = max(known, key=lambda other: _alike(key, other))
     return f"nothing reads {key}; the nearest key is {nearest}, and --help lists them all"
 
@@ -146,7 +148,7 @@ def in_a_line(error: BaseException, stage: str, arguments: Sequence[str] = ()) -
 
 
 def default_keys(stage: str, arguments: Sequence[str]) -> list[str]:
-    """All keys of a stage, with the group options chosen on the command line if they can be composed."""
+    """All keys of a stage, composed with the group options chosen on the command line where that is possible."""
     chosen = [word for word in arguments if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     return _composed_keys(stage, tuple(chosen))

@@ -1,4 +1,4 @@
-"""Read the record of a run directory of unknown origin without instantiating, resolving or opening what it names."""
+"""Read the record of a run directory of unknown origin; nothing that it names is instantiated, resolved or opened."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 from submitit.slurm import slurm as submitit_slurm
 from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
 
-SLOW_DISK = 15  # seconds by which a result may appear after its job ended, on a network disk
+SLOW_DISK = 15  # seconds that a result may take to appear on a network disk after its job ended
 
 
 class Queue(SlurmInfoWatcher):
@@ -23,7 +23,7 @@ class Queue(SlurmInfoWatcher):
     def __init__(self, delay_s: int) -> None:
         super().__init__(delay_s)
         self.missed: dict[str, float] = {}
-        """Time at which a job was first found to be gone."""
+        """Time, in seconds since the epoch, at which a job was first found to be gone."""
 
     def _make_command(self) -> list[str] | None:
         if not self._registered - self._finished:
@@ -41,7 +41,7 @@ class Queue(SlurmInfoWatcher):
 
 
 class Job(SlurmJob[Any]):
-    """A job with an empty result where its process ended without one."""
+    """A job that gives an empty result where its process ended without a result."""
 
     watcher = Queue(delay_s=30)
 

@@ -86,9 +86,9 @@ def own_hash(config: DictConfig) -> str:
 
 
 def owner(config: DictConfig, stage: str) -> str:
-    """The hash that identifies a stage's folder as its own: of a run, or of an evaluated folder of pictures.
+    """The hash that marks a folder as belonging to this run, or to this evaluation of a folder of pictures.
 
-    Other stages have none, and may not write to a run's folder.
+    Empty for other stages, which may not write to a run's folder.
     """
     if stage == EDIT:  # not the job's name, which Lightning changes in other ranks
         return own_hash(config)
@@ -105,7 +105,7 @@ class SweepSummary(Callback):
 
     lock: ClassVar[IO[str] | None] = None  # the instance is sent to worker processes
     told: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
-    """Stops the thread that reports finished jobs, whose own output is not visible."""
+    """Stops the thread that prints a line for each job that ended, where the jobs' own output is not shown."""
 
     def on_run_start(self, config: DictConfig, config_name: str = "", **kwargs: Any) -> None:
         """End the program where the folder belongs to another configuration, before Hydra writes to it."""
@@ -117,7 +117,7 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         try:
-            SweepSummary.lock = None  # left by a sweep that was interrupted in this process
+            SweepSummary.lock = None  # it remains where an earlier sweep of this process was interrupted
             check_reach(directory, config.hydra.launcher)
             directory.mkdir(parents=True, exist_ok=True)
             SweepSummary.lock = lock(directory / ".lock")
@@ -203,7 +203,7 @@ def never_began(jobs: list[Row]) -> list[str]:
 
 
 def check_reach(directory: Path, launcher: DictConfig) -> None:
-    """Raise AdfdError for a relative folder and a running Ray cluster, whose workers have other working directories."""
+    """Raise AdfdError for a relative folder on a running Ray cluster, whose workers have other working directories."""
     if OmegaConf.select(launcher, "ray.init.address") and not directory.is_absolute():
         raise AdfdError(
             f"hydra.sweep.dir={directory} is relative, and a Ray cluster's nodes work in folders of their own; "

@@ -1,4 +1,4 @@
-"""Find faces in a photo and crop them as FFHQ is cropped, which the networks expect. dlib's detector and landmarks."""
+"""Find faces in a photo by dlib's detector and landmarks, and crop them as FFHQ is cropped, as the networks expect."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ SURE = 0.3
 MIN_FACE_WIDTH = 48
 """Narrowest usable face, in px of the photo: a narrower one would be enlarged for the age network's 64 px input."""
 MARGIN = 3
+"""Pixels added to each edge of a part that is cut out, for the interpolation at its edges."""
 ALIGNED_SIZES = (256, 512, 1024)
 """Sides, in px, of the square pictures that can be aligned crops."""
 ALIGNED_WITHIN = 6.0
-"""A picture counts as aligned where aligning it would shift its landmarks by less than this: mean, in px of 256.
+"""A picture counts as aligned where alignment would shift its landmarks by less on average, in px of the 256 px crop.
 
-Faces drawn by a generator, which are aligned, are shifted by 1 to 4 px, rarely 8; photos by dozens.
+Faces drawn by a generator, which are aligned, are shifted by 1 to 4 px, rarely by 8; photos by dozens.
 """
 
 

@@ -1,9 +1,9 @@
-"""Paste an edited face back into its photo at the photo's full size: the inverse of `align`.
+"""Paste an edited face into its photo at the photo's full size: the inverse of `align`.
 
 The seam runs around the face where edit and photo differ least, found by dynamic programming over the radius at every
 angle (after Jia et al., "Drag-and-Drop Pasting", 2006). Inside the seam the edit's brightness and colour are corrected
 by a harmonic membrane that matches the photo at the seam (Perez et al., "Poisson Image Editing", 2003; here the
-membrane is a gain, which keeps black black), and edit and photo are blended over a soft border.
+membrane is a gain, so that black stays black), and edit and photo are blended over a soft border.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SIZE = 256
 CENTRE = np.array([128.0, 148.0])
 """x, y of the centre of the face in the crop."""
 INNER = np.array([60.0, 76.0])
-"""Half axes, in px, of the ellipse around eyes, nose and mouth that the seam stays outside of."""
+"""Half axes, in px, of the ellipse around eyes, nose and mouth; the seam lies outside it."""
 SOFT = 7.0
 """Half width of the soft border, in px."""
 EDGE = 2.0
 """Distance in px between the soft border and the crop's edge."""
 ANGLES = 360
 ROUGH, LEVEL, INWARD = 1.0, 0.35, 6.0
-"""Weights of a seam's cost: difference in detail and in tone; and its cost, in grey levels, at the least radius."""
+"""Parts of a seam's cost: weights of the differences in detail and in tone, and grey levels for the least radius."""
 MAX_GAIN = 1.35
-"""Largest factor by which the membrane brightens or darkens: beyond it, the seam crosses different objects."""
+"""Largest factor by which the membrane brightens or darkens; more is needed only where a seam crosses other objects."""
 DARK = 16.0
 """Grey levels added to both pictures before their ratio is taken, which is unstable where both are black."""
 JPEG_QUALITY = 95

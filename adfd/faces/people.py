@@ -20,7 +20,7 @@ from adfd.models.sources import Sources
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """N people to edit; `faces`, the records of their photos and crops, is empty for synthetic people."""
+    """N people to edit; `faces` are the records of their photos and crops, empty for synthetic people."""
 
     sources: Sources
     faces: tuple[PreparedFace, ...] = ()
@@ -31,7 +31,7 @@ class People:
         return face.crop if face else None
 
     def file(self, name: str) -> str | None:
-        """The photo's own name; None for a synthetic person."""
+        """The photo's path below the searched folder; None for a synthetic person."""
         face = self.face(name)
         return face.file if face else None
 
@@ -43,7 +43,7 @@ class People:
 def synthetic_people(networks: Networks, seeds: Sequence[int], psi: float) -> People:
     """One person per seed, from z = RandomState(seed).randn(1, 512) truncated by `psi`.
 
-    Raises AdfdError where there is no seed or one is out of range.
+    Raises AdfdError where there is no seed, or one outside 0..2^32 - 1.
     """
     if not seeds:
         raise AdfdError("data.seeds is empty; give at least one seed")

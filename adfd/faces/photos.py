@@ -23,7 +23,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".bmp",
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "BMP", "DIB", "GIF", "TIFF")
 """File formats accepted, by content; some of Pillow's other formats run programs or read further files."""
 BACKGROUND = (128, 128, 128)
-"""Background behind transparent pixels: mid-grey, 0 in [-1, 1]; black or white would be unusual around a face."""
+"""Colour behind transparent pixels: mid-grey, 0 in [-1, 1]; black or white would be unusual around a face."""
 
 pillow_heif.register_heif_opener()
 
@@ -40,7 +40,7 @@ class Search:
     """Number of other files and folders, by the reason why they were left out."""
 
     def told(self) -> str:
-        """The numbers of photos and of files left out, as one line."""
+        """The folder, and the numbers of its photos and of the files left out, as one line."""
         others = ", ".join(f"{n} {why}" for why, n in self.left_out.items())
         return f"{self.root}: {len(self.photos)} photos" + (f"; left out: {others}" if others else "")
 

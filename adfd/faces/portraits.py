@@ -3,8 +3,10 @@
 python -m adfd.faces.portraits FOLDER     writes three to a folder; two are fetched from a source archive on PyPI
 
 collins.png   Eileen Collins, 1999: data/astronaut.png of scikit-image; NASA, public domain
-obama.jpg     Barack Obama, as President: tests/test_images/obama.jpg of face_recognition 1.3.0; White House, likewise
-biden.jpg     Joseph Biden, as Vice President: biden.jpg beside it; White House, public domain
+obama.jpg     Barack Obama, as President: tests/test_images/obama.jpg of face_recognition 1.3.0;
+              White House, public domain
+biden.jpg     Joseph Biden, as Vice President: tests/test_images/biden.jpg of the same package;
+              White House, public domain
 """
 
 from __future__ import annotations

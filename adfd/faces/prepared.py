@@ -35,9 +35,9 @@ from adfd.models.sources import Sources
 CACHE_VERSION = 1
 """Part of every cache key: raise it when a change of the code gives other latents for the same crop and settings."""
 MAX_NAME = 160
-"""Bytes of a photo's name: a run's files append to it, and file systems allow 255 bytes."""
+"""Largest length of a photo's name in bytes: file systems allow 255, and the names of a run's files begin with it."""
 READ_BATCH = 16
-"""Faces that the judges read per batch: affects memory, not results."""
+"""Faces that the judges read per batch; affects the memory used, not the results."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class PrepareSettings:
     """Whether the detector must find a face in a picture that is used without alignment."""
     size: int
     """Side of the crop, in px."""
-    steps: int
-    lr: float
+    steps: int  # of the inversion
+    lr: float  # in standard deviations of W
     batch_size: int  # faces inverted per batch; results do not depend on it
-    pixel: float
+    pixel: float  # this and the next three: weights of the inversion's loss terms, as in `invert`
     perceptual: float
     id: float
     pull: float

@@ -1,4 +1,4 @@
-"""The age transformer of a stack without a learned one: a path in the latent space, held within natural faces."""
+"""The age transformer of a stack without a learned one: a path in W, limited to the styles of natural faces."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class LatentAgePath(nn.Module):
     """Move a person's latent by a fixed step per year from the person's estimated age to the target age.
 
     Target ages below the estimated age use the step `younger_year`, those above it `older_year`, and both `age_year`
-    where the channels file lacks them. `adfd.analyze` fits all three. The judge reads children on this path too old and
-    old people too young; the method guided corrects that. Raises AdfdError where the channels file has no path.
+    where the channels file lacks them. `adfd.analyze` fits all three. The estimated ages of renderings on this path are
+    too high at young target ages and too low at old ones; the method guided corrects that. Raises AdfdError where the
+    channels file has no path.
     """
 
     younger_year: Tensor
@@ -39,18 +40,19 @@ class LatentAgePath(nn.Module):
         return sources.w_plus + self.shift(sources, target_age)
 
     def shift(self, sources: Sources, target_age: Tensor) -> Tensor:
-        """The straight path's change of the sources' latents from their estimated ages to the target ages."""
+        """Change of the sources' latents from their estimated ages to the target ages, `[N, 1, 512]`."""
         years = (target_age - sources.age)[:, None, None]
         return years * torch.where(years < 0, self.younger_year, self.older_year)
 
 
 class NaturalAgePath(LatentAgePath):
-    """The same path, held within the range of natural faces.
+    """The same path, limited to the range of natural faces.
 
-    Followed far, the straight path adds a large step to a person who may already be far from the mean face, and gives
-    burnt colours and carved skin. Where the root mean square of the styles would exceed `rms`, in standard deviations
-    of random faces' styles over the convolution channels, the person's own difference from the mean latent is scaled
-    down until it does not, or as far as that helps. A person beyond `rms` from the start is held there.
+    A long step on the straight path, added to a person who is already far from the mean face, gives oversaturated
+    colours and exaggerated wrinkles. Where the root mean square of the styles would exceed `rms`, in standard
+    deviations of random faces' styles over the convolution channels, the person's own difference from the mean latent
+    is scaled down until it does not, or to where it is smallest. For a person whose source exceeds `rms`, the source's
+    root mean square is the limit. Raises AdfdError where the channels file has no standard deviations of the styles.
     """
 
     scale: Tensor
@@ -64,7 +66,7 @@ class NaturalAgePath(LatentAgePath):
                 "model.path_rms needs s_std, and the channels file is without it; make it with: "
                 "python -m adfd.analyze analysis=correlation, or take model.path_rms=null"
             )
-        self.generator, self.rms = (generator,), rms  # a tuple, lest the generator becomes a part of this module
+        self.generator, self.rms = (generator,), rms  # a tuple, so that the generator is not registered as a submodule
         mask = generator.space.conv_mask
         self.register_buffer("scale", mask / (channels.s_std.clamp_min(1e-6) * mask.sum().sqrt()))
         self.register_buffer("centre", generator.affine(generator.w_avg[None])[0].detach())
@@ -83,7 +85,7 @@ class NaturalAgePath(LatentAgePath):
 
 
 def _largest_share(own: Tensor, rest: Tensor, limit: Tensor) -> Tensor:
-    """The largest `c` `[N]` in 0..1 with |c own + rest|^2 at most `limit`; without one, that of the smallest square."""
+    """The largest `c` `[N]` in 0..1 with |c own + rest|^2 at most `limit`; without one, the `c` of the least square."""
     a, b = own.square().sum(dim=1).clamp_min(1e-12), (own * rest).sum(dim=1)
     beyond = rest.square().sum(dim=1) - limit
     root = (b.square() - a * beyond).clamp_min(0).sqrt()  # without a solution, c is where the square is smallest
@@ -91,7 +93,7 @@ def _largest_share(own: Tensor, rest: Tensor, limit: Tensor) -> Tensor:
 
 
 def age_path(channels: Channels | None, generator: Generator, rms: float | None) -> LatentAgePath | None:
-    """The path that a channels file holds, within `rms` (None: straight); None without channel statistics."""
+    """The age path of `channels`, limited by `rms`, or straight where that is None; None without channel statistics."""
     if channels is None:
         return None
     return LatentAgePath(channels) if rms is None else NaturalAgePath(channels, generator, rms)

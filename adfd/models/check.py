@@ -1,4 +1,4 @@
-"""Check which weight files are present and intact: `python -m adfd.models.check model=sam`, with paths where needed.
+"""Check which of the weight files that a user downloads are present and intact.
 
 python -m adfd.models.check                                  the files of model=sam in pretrained_models/
 python -m adfd.models.check model=stylegan2 generator=PATH
@@ -32,10 +32,14 @@ FOLDER = Path(__file__).resolve().parents[2] / "pretrained_models"
 
 
 def locate(settings: dict[str, str]) -> dict[Checkpoint, Path]:
-    """The path at which each file of a stack is expected. Raises AdfdError for an unknown setting."""
+    """The path at which each file of a stack is expected.
+
+    `settings` may give `model`, `folder`, and the path of a file by its key, with or without the prefix `model.`;
+    `model` and `folder` are removed from it. Raises AdfdError for an unknown model or key.
+    """
     model, folder = settings.pop("model", "sam"), Path(settings.pop("folder", FOLDER))
     if model not in STACKS:
-        raise AdfdError(f"model must be one of {', '.join(STACKS)}, got {model}; the others come inside pip packages")
+        raise AdfdError(f"model must be one of {', '.join(STACKS)}, got {model}; others come in pip packages")
     stack = (*STACKS[model], sam.ALEXNET)
     keys = [checkpoint.key for checkpoint in stack]
     for key in settings:
@@ -68,7 +72,7 @@ def fetched(file: fetch.FetchedFile) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table; exit code 0 where all files are intact, else 1."""
+    """Print a table of the files; returns exit code 0 where all are intact, otherwise 1."""
     if bad := [argument for argument in arguments if "=" not in argument]:
         print(__doc__ if bad[0] in ("-h", "--help") else f"error: expected key=value, got {bad[0]}")
         return int(bad[0] not in ("-h", "--help"))
@@ -78,7 +82,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}")
         return 1
     table = Table(box=box.SIMPLE)
-    for column in ("file", "looked for at", "size", "state"):
+    for column in ("file", "expected at", "size", "state"):
         table.add_column(column, overflow="fold")
     states = []
     for checkpoint, path in paths.items():

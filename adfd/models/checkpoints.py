@@ -111,7 +111,7 @@ def part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    """Assign a file's tensors to the network's parameters without copying them.
+    """Assign a file's tensors to the network's parameters as float32; tensors that are float32 are not copied.
 
     `prefix` precedes the network's keys in the file and appears only in messages. Raises AdfdError naming the first
     keys that are missing, unexpected or of another shape.

@@ -1,4 +1,4 @@
-"""`hardware.compile=true`: compile the generator with `torch.compile`: takes a minute once, saves time in long runs."""
+"""`hardware.compile=true`: compile the generator with `torch.compile`, which takes a minute and speeds up long runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compile_generator(networks: Networks) -> None:
         with torch.no_grad():
             networks.synthesis_pooled(s)
         networks.synthesis_pooled(s.requires_grad_()).sum().backward()
-    except (RuntimeError, OSError, ImportError) as error:  # what dynamo and inductor raise are RuntimeErrors
+    except (RuntimeError, OSError, ImportError) as error:  # dynamo and inductor raise RuntimeErrors
         setattr(generator, name, plain)
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise AdfdError(

@@ -138,7 +138,7 @@ def ceiling(device: torch.device, plain: tuple[int, int, int] = PLAIN) -> float:
 
 
 def check(cpu: Networks, device: torch.device, most: int, plain: tuple[int, int, int] = PLAIN) -> Row:
-    """The full check: machine, precisions, batches, and a step's share of peak throughput at its best batch size."""
+    """All measurements: machine, precisions, batches, and a step's share of peak throughput at its best batch size."""
     told = None if device.type == "cpu" else torch.get_device_module(device).get_device_properties(device)
     by_precision = precisions(cpu, device)
     by_batch = batches(copy.deepcopy(cpu).to(device), most)

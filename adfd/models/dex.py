@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and convolutions of each stage; max pooling halves the size behind each."""
+"""Channels and convolutions of each stage; max pooling after each halves the size."""
 N_AGES = 101
 SIZE = 224
 
@@ -38,7 +38,7 @@ class Dex(nn.Module):
         self.range = (0.0, N_AGES - 1.0)
 
     def logits(self, img: Tensor) -> Tensor:
-        """`[N, 101]`. The resize is not antialiased, as published: what a judge reads depends on the image's size."""
+        """`[N, 101]`. The resize is not antialiased, as published: estimated ages depend on the images' size."""
         x = F.interpolate(img.float(), (SIZE, SIZE), mode="bilinear", align_corners=False)
         for names in self.stages:
             for name in names:

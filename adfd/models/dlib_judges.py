@@ -1,7 +1,7 @@
 """dlib's networks as judges of faces: age, identity, gender, and a perceptual distance on the face network's features.
 
 Every judge takes images `[N, 3, H, W]` in [-1, 1], FFHQ-aligned, of any size, and owns its crop, resize and
-normalisation. Crops are in pixels of the 256 px picture (inclusive); they reproduce dlib's own face chips.
+normalisation. Crops are in pixels of the 256 px picture, both ends included; they reproduce dlib's own face chips.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DlibAge(nn.Module):
 class DlibIdentity(nn.Module):
     """Identity embeddings `[N, 128]`, compared by Euclidean distance: they are not normalised.
 
-    dlib takes two faces for the same person below a distance of 0.6 (a similarity of 0.82).
+    dlib takes two faces at a distance below 0.6 (a similarity above 0.82) for the same person.
     """
 
     same_person = 1 - 0.6**2 / 2

@@ -37,8 +37,8 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A 3x3 convolution that gives bit-identical results and gradients at every call.
 
     oneDNN sums the gradient of a convolution with one output pixel in an order that depends on thread timing (torch
-    2.15, batch size 1), and a refinement amplifies the difference to years. One output pixel is therefore computed as a
-    matrix product.
+    2.15, batch size 1), and a refinement amplifies the difference to years of estimated age. One output pixel is
+    therefore computed as a matrix product.
     """
     padding, stride = conv.padding[0], conv.stride[0]
     assert isinstance(padding, int)
@@ -131,7 +131,7 @@ def load_onnx(path: Path, convolutions: list[nn.Conv2d], linears: list[nn.Linear
     """Fill convolutions and linear layers, in order, from an ONNX export of a dlib network.
 
     The scalar multiplications before linear layers (dlib's multiply layers) are folded into the weights. Raises
-    ValueError where a shape differs.
+    ValueError where the number of layers differs, RuntimeError where a shape does.
     """
     graph = onnx.load(path).graph
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}

@@ -1,7 +1,7 @@
 """face-api's age and gender network: an independent judge, used in no loss.
 
 A small Xception from package @vladmandic/face-api, unrelated to dlib's networks and to faceres. Its age estimate varies
-by 5 years with the crop, so that four crops are read. Nothing is optimised against it: forward computes no gradient.
+by 5 years with the crop, so four crops are read. Nothing is optimised against it: forward computes no gradient.
 """
 
 from __future__ import annotations

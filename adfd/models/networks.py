@@ -23,13 +23,15 @@ REMEDY = (
 
 
 class Generator(Protocol):
-    """StyleGAN family generator, frozen."""
+    """A frozen generator of the StyleGAN family; shapes are those of the methods of `Networks`."""
 
     name: str
     space: StyleSpace
     resolution: int
+    """Side of its pictures, in px."""
     w_dim: int
     w_avg: Tensor
+    """Mean latent, `[512]`."""
 
     def mapping(self, z: Tensor) -> Tensor: ...
     def truncate(self, w: Tensor, psi: float) -> Tensor: ...
@@ -38,7 +40,7 @@ class Generator(Protocol):
 
 
 class Perceptual(Protocol):
-    """Perceptual distance on feature maps; reports label its values with `name`."""
+    """Perceptual distance `[N]` of the feature maps of images `[N, 3, H, W]`; reports label its values with `name`."""
 
     name: str
 
@@ -48,7 +50,7 @@ class Perceptual(Protocol):
 
 @torch.no_grad()
 def mean_style(generator: Generator, channels: Channels) -> Tensor:
-    """The mean style `[C]`: measured, or else the mean latent's, which is the same since styles are affine in `w`."""
+    """The mean style `[C]`: as measured, or that of the mean latent, which is equal since styles are affine in `w`."""
     return generator.affine(generator.w_avg[None])[0] if channels.s_mean is None else channels.s_mean
 
 
@@ -106,7 +108,7 @@ class Networks(nn.Module):
         self.register_buffer("conv_mask", self.space.conv_mask)
         self.requires_grad_(False).eval()
         for name, part in self.named_children():
-            if name != "transformer":  # its encoders run once per face: not worth a copy of the weights
+            if name != "transformer":  # its encoders run once per face, too seldom to repay a copy of the weights
                 part.to(memory_format=torch.channels_last)
 
     @property

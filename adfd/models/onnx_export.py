@@ -80,7 +80,7 @@ def parts(networks: Networks, seed: int) -> dict[str, tuple[Part, Tensor]]:
 
 
 def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> list[Exported]:
-    """Write every part to `folder` and compare it with torch on two rows, both with torch's number of threads.
+    """Write every part to `folder` and compare it with torch on two rows, using torch's number of threads for both.
 
     Raises AdfdError where packages are missing or a part's relative error is above `tolerance`.
     """
@@ -101,7 +101,7 @@ def export(networks: Networks, folder: Path, seed: int, tolerance: float) -> lis
         if one.relative > tolerance:
             raise AdfdError(
                 f"{path} is off by {one.onnx_error:g} (torch by {one.torch_error:g}) of values up to {one.scale:g}, "
-                f"more than tolerance={tolerance:g} allows; leave it out"
+                f"more than tolerance={tolerance:g} allows; do not use this file"
             )
         made.append(one)
     return made

@@ -51,7 +51,7 @@ class IntermediateRepresentation:
         return str(sinks[0])
 
     def constant(self, id: str) -> Tensor:
-        """The one float32 constant that feeds an operation, directly or through a reshape of a constant."""
+        """The float32 constant that feeds an operation, directly or reshaped. Raises AdfdError unless there is one."""
         found = [source for source in self._sources.get(id, []) if self._is_constant(source)]
         if len(found) != 1:
             raise AdfdError(f"{self._xml}: operation {id} has {len(found)} constant inputs where one was expected")
@@ -83,7 +83,7 @@ class IntermediateRepresentation:
             raise AdfdError(f"{self._xml}: constant {id} is not within its file of constants")
         values = self._data[offset : offset + size].view("<f4").astype(np.float32)
         if values.size != math.prod(shape):
-            raise AdfdError(f"{self._xml}: constant {id} holds {values.size} numbers, its shape {shape} needs more")
+            raise AdfdError(f"{self._xml}: constant {id} holds {values.size} numbers, not those of shape {shape}")
         return torch.from_numpy(values).reshape(shape)
 
 
@@ -119,7 +119,7 @@ def _in_a_line(read: Callable[[Path, Path], dict[str, Tensor]]) -> Callable[[Pat
 
 @_in_a_line
 def read_mapping(xml: Path, bin: Path) -> dict[str, Tensor]:
-    """State of MobileStyleGAN's mapping network: `mapping.{i}.weight` `[512, 512]`, `mapping.{i}.bias` `[512]`."""
+    """State of MobileStyleGAN's mapping network: `mapping_layers.{i}.weight` `[512, 512]` and `.bias` `[512]`."""
     ir = IntermediateRepresentation(xml, bin)
     state = {}
     for i, matmul in enumerate(ir.operations("MatMul")):

@@ -33,4 +33,4 @@ def load_perceptual(
     try:
         return lpips_alex.load_lpips()
     except AdfdError as error:
-        raise AdfdError(f"{error}; model.perceptual=face_features does without") from error
+        raise AdfdError(f"{error}; model.perceptual=face_features does not need it") from error

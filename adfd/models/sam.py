@@ -83,7 +83,7 @@ def load_sam(
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
-    """Load the paper's stack from its files, strictly and memory-mapped.
+    """Load the paper's stack from its files, whose keys and shapes must match exactly; they are memory-mapped.
 
     `perceptual` is "lpips", or "face_features", dlib's distance, reported under its own name. `alexnet` is a
     torchvision AlexNet file that replaces the fetched weights of LPIPS. `start` is the latent to which SAM's offset is
@@ -175,7 +175,10 @@ def read_sam(
 
 
 def optioned_start(content: Mapping[str, Any], path: Path) -> str:
-    """`start` by the options in SAM's file; "encoded", as SAM was trained, where they do not determine it."""
+    """The latent to which SAM's offset is added, by the options in SAM's file: a value of `SamTransformer.start`.
+
+    "encoded", as SAM was trained, where the file has no such options.
+    """
     options = content.get("opts")
     if not isinstance(options, Mapping) or not START_OPTIONS.keys() & options.keys():
         log.info("%s does not say what SAM's offset is added to: the encoded picture is taken (model.start)", path)
@@ -197,6 +200,7 @@ def read_stylegan2(path: Path, architecture: Architecture = FFHQ) -> StyleGAN2:
 
 
 def make_generator(architecture: Architecture) -> StyleGAN2:
+    """A generator of this architecture, without weights."""
     name = f"stylegan2-ffhq-{architecture.resolution}"
     return StyleGAN2(name, architecture.resolution, architecture.channels, architecture.w_dim)
 
@@ -208,12 +212,14 @@ def fill_generator(generator: StyleGAN2, state: dict[str, Any], w_avg: Tensor, p
 
 
 def read_arcface(path: Path, architecture: Architecture = FFHQ) -> ArcFace:
+    """Read the judge of identity. Raises AdfdError where the file has another structure."""
     with torch.device("meta"):
         judge = ArcFace(architecture.arcface)
     return _filled(judge, checkpoints.entry(checkpoints.read(path), None, path), path)
 
 
 def read_dex(path: Path, architecture: Architecture = FFHQ) -> Dex:
+    """Read the judge of age. Raises AdfdError where the file has another structure."""
     with torch.device("meta"):
         judge = Dex(architecture.dex, architecture.dex_hidden)
     state = checkpoints.entry(checkpoints.read(path), "state_dict", path)

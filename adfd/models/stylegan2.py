@@ -23,11 +23,15 @@ NOISES = ("stored", "random", "none")
 
 
 class PixelNorm(nn.Module):
+    """Latents `[N, 512]` divided by their root mean square."""
+
     def forward(self, z: Tensor) -> Tensor:
         return z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 class MappingLayer(nn.Linear):
+    """Linear layer of the mapping network, with leaky ReLU 0.2."""
+
     def forward(self, w: Tensor) -> Tensor:
         return F.leaky_relu(super().forward(w), 0.2) * GAIN
 
@@ -64,6 +68,7 @@ class Blur(Kernel):
 class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a style; with `demodulate`, outputs are scaled to unit variance.
 
+    Features `[N, c_in, h, w]` and style `[N, c_in]` to `[N, c_out, h, w]`, with `up` to twice the height and width.
     Scales features instead of weights, which is equivalent: `conv(x, w * s) = conv(x * s, w)`. All samples of a batch
     thus share the weights, and neither a grouped convolution nor a gradient of the weights is needed.
     """

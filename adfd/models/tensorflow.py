@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 
 def read_weights(entries: Sequence[dict[str, Any]], data: bytes) -> dict[str, Tensor]:
-    """Arrays by name, as float32, from a manifest's entries and `data`, which contains them in the manifest's order.
+    """Arrays by name, as float32, from the entries of a manifest and `data`, which contains them in the same order.
 
     Raises AdfdError where the entries are not a manifest's, or the length of `data` differs from the manifest's.
     """

@@ -1,4 +1,4 @@
-"""Views: slightly changed copies of a picture over which a judge is averaged, since optimisation can fool one view."""
+"""Views: changed copies of a picture, over which readings are averaged, since optimisation can fool a judge on one."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def save(path: Path, figure: Figure) -> Path:
 def heat_map(name: str, values: Tensor, above: Tensor | None, space: StyleSpace, fdr: float) -> Figure:
     """A statistic `[C]` by layer (rows, in the order of synthesis) and channel; grey where it was not measured.
 
-    Next to it the share of significant channels in each layer (`above`, `[C]`, bool).
+    With `above` `[C]`, bool, the significant channels, also bars of their share in each layer, in percent.
     """
     signed = bool((values < 0).any())
     figure = Figure(figsize=(WIDE, 0.9 + LAYER * len(space.layers)), layout="constrained")

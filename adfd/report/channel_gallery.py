@@ -128,9 +128,8 @@ def render(
 ) -> Strips:
     """Render the gallery; the unchanged face is rendered once.
 
-    `on_picture` is called after each batch with the number of pictures in it.
-
-    Raises AdfdError where the channel statistics have no standard deviations.
+    `on_picture` is called after each batch with the number of pictures in it. Raises AdfdError where the channel
+    statistics have no standard deviations.
     """
     s, middle = face(networks, channels, seed, gallery.face), gallery.columns // 2
     top, controls = chosen(channels, seed, gallery)

@@ -31,8 +31,8 @@ def trade_off(jobs: Sequence[Job], x: str, y: str, natural: Sequence[Job] = ()) 
     """One quantity against another: one point per job with intervals, joined by lines along a numeric override.
 
     Where jobs differ in several numbers, lines follow the one with the most values, one line for each combination of
-    the others; dashed lines show what `natural`, unedited faces give. None where fewer than two jobs have both
-    quantities.
+    the others; dashed lines mark the quantities of `natural`, jobs of unedited faces. None where fewer than two jobs
+    have both quantities.
     """
     shown = [job for job in jobs if {x, y} <= set(job.estimates)]
     if len(shown) < 2:
@@ -178,7 +178,7 @@ def _axis_title(jobs: Sequence[Job], name: str) -> str:
 
 
 def _legend(axes: Axes, title: str | None) -> None:
-    """Draw a legend right of the axes, with shortened labels."""
+    """Draw a legend to the right of the axes, with shortened labels."""
     handles, names = axes.get_legend_handles_labels()
     names = ["\n".join(shorten(line, 32) for line in wrap(name, 32, break_long_words=False)) for name in names]
     axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, title_fontsize=8)

@@ -69,7 +69,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def draw(shown: HeatMap) -> Figure:
-    """Draw the scores below each other: darker is better, with the numbers in the cells."""
+    """One panel per score, below one another; a darker cell is better, and shows its number."""
     size = CELL[0] * len(shown.values) + 2, len(SCORES) * (CELL[1] * len(shown.ages) + 0.8)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -10,7 +10,7 @@ from typing import Any
 
 from adfd.evaluation.jobs import Job
 
-DEFAULT = "default"  # shown for a key that a job does not override and whose configured value is not a plain one
+DEFAULT = "default"  # shown for a key that a job does not override and whose configured value is a node
 
 
 def unique_names(jobs: Sequence[Job]) -> list[str]:
@@ -36,7 +36,7 @@ def shortened(keys: Iterable[str]) -> dict[str, str]:
 
 
 def parted(override: str) -> tuple[str, str]:
-    """Key and value of an override, without the plus signs that add a key."""
+    """Key and value of an override, without plus signs; the value is "removed" for an override that deletes a key."""
     key, equals, value = override.lstrip("+").partition("=")
     return key, value if equals else "removed"
 

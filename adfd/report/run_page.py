@@ -52,7 +52,7 @@ def write_report(
 
 
 def embed(files: Iterable[Path], size: int) -> dict[Path, Picture]:
-    """The pictures in files; equal pictures share an id, and an unreadable file gives a picture with the reason."""
+    """The files as pictures of at most `size` px; equal ones share an id, an unreadable one gives the reason."""
     found: dict[Path, Picture] = {}
     by_content: dict[str, Picture] = {}
     for file in dict.fromkeys(files):

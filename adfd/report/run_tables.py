@@ -79,7 +79,7 @@ def covered(job: Job, age: float | None) -> frozenset[tuple[str, float]]:
 
 
 def leader(means: list[float], quantity: Quantity) -> float | None:
-    """The best of the means, rounded as shown; None where there is none."""
+    """The best of the means, rounded as shown; None for fewer than two different ones, or where none is better."""
     known = {round(mean, quantity.digits) for mean in means if math.isfinite(mean)}
     if not quantity.better or len(known) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The content of a run's page as plain data: the template receives only a `View`."""
+"""The content of a run's page as plain data: a `View`, all that the template receives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ years, or the loop's age judge is uncertain on the anchor."""
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on the page, embedded at its first use."""
+    """A picture on the page; its data are embedded where it first appears."""
 
     id: str
     uri: str
@@ -54,7 +54,7 @@ class Cell:
     text: str
     detail: str = ""
     value: str | None = None
-    """Sort key, where not the text; empty ones come last."""
+    """Sort key; None where it is the text. Cells with an empty key come last."""
     best: bool = False
     bad: bool = False
     link: str = ""
@@ -146,7 +146,7 @@ class Block:
     directory: str
     command: str
     config: str
-    """As YAML."""
+    """The job's configuration as YAML."""
 
 
 @dataclass(frozen=True)

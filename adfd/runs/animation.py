@@ -37,12 +37,13 @@ class Animation:
     formats: list[str]
     """Any of mp4 and gif; empty for no animation."""
     fps: int
+    """Frames per second, 1..50."""
     seconds: float
     """Duration from one age to the next."""
     size: int
     """Side of the frames, in px."""
     interpolation: str
-    """linear | smooth (a Catmull-Rom spline through the codes, without jumps in speed)."""
+    """linear | smooth (a Catmull-Rom spline through the codes, whose speed does not jump)."""
     caption: bool
     """Whether each frame shows its estimated age."""
     batch_size: int
@@ -57,7 +58,7 @@ class Animation:
         if not 0 < self.seconds < math.inf:
             raise AdfdError(f"animation.seconds must be positive, got {self.seconds}")
         if self.size < 64 or self.size % 2:
-            raise AdfdError(f"animation.size must be even and at least 64 px, as H.264 wants it, got {self.size}")
+            raise AdfdError(f"animation.size must be even and at least 64 px (H.264 needs even sides), got {self.size}")
         if self.interpolation not in ("linear", "smooth"):
             raise AdfdError(f"animation.interpolation must be linear or smooth, got {self.interpolation}")
         if self.batch_size < 1:
@@ -103,7 +104,7 @@ def frames(networks: Networks, codes: Tensor, animation: Animation) -> Iterator[
 
 
 def write_age(frame: Image.Image, age: float) -> None:
-    """Write the estimated age into the lower left corner, with an outline that is legible on any background."""
+    """Write the estimated age, in years, into the lower left corner; its outline is legible on any background."""
     size = frame.height // 16
     place, font, outline = (size // 2, frame.height - size // 2), ImageFont.load_default(size), max(1, size // 12)
     draw = ImageDraw.Draw(frame)

@@ -43,7 +43,7 @@ def show_path(label: str, path: Path) -> None:
 
 
 def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
-    """Print the rows and means of one run, and the photos left out."""
+    """Print the rows of one run, the photos left out, and the numbers of failures."""
     columns = ("photo", "target_age", "output", "anchor_age", "age", "id_similarity_source", "id_similarity_anchor")
     titles = ("photo", "target", "output", "anchor reads", "reads", "id to source", "id to anchor", "steps", "note")
     rows = [[*(row[key] for key in columns), row["steps"], note(row)] for row in run.rows]
@@ -59,7 +59,7 @@ def show_run(run: RunDirectory, summary: dict[str, Any]) -> None:
 
 
 def note(row: Row) -> str:
-    """Remark on an output: the reason of its failure, or that its search did not reach the target age; often empty."""
+    """The reason why an output failed, or "not reached" where its search missed the target age; otherwise empty."""
     return row["reason"] or ("not reached" if row.get("reached") is False else "")
 
 

@@ -40,9 +40,11 @@ CONFIG = "config.json"
 
 
 class RunDirectory:
-    """The folder of one run. It belongs permanently to one `config`, the configuration that its results depend on.
-    `told` is the content of `config.json`. Raises OccupiedError where the folder belongs to another configuration, and
-    leaves it unchanged. As a context manager it releases the lock taken by `hold`.
+    """The folder of one run, which belongs permanently to one configuration.
+
+    `config` is the part of the configuration that the results depend on, `told` the content of `config.json`. Raises
+    OccupiedError where the folder belongs to another configuration, and leaves it unchanged. As a context manager it
+    releases the lock taken by `hold`.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], told: dict[str, Any] | None = None) -> None:
@@ -51,7 +53,7 @@ class RunDirectory:
         self._claim()
         for folder in ("images", "latents", "sheets"):
             (path / folder).mkdir(exist_ok=True)
-        if told and not (path / CONFIG).exists():  # not again by other ranks, whose overrides differ
+        if told and not (path / CONFIG).exists():  # once: the overrides of other ranks differ
             with atomic(path / CONFIG) as stream:
                 stream.write(json.dumps(finite(told), indent=2).encode())
         end_line(path / "results.jsonl")
@@ -137,10 +139,12 @@ class RunDirectory:
         return (self.path / f"images/{name}.png").exists()
 
     def save_latent(self, name: str, s: Tensor) -> None:
+        """Write a code `[C]` to `latents/<name>.npz`."""
         with atomic(self.path / f"latents/{name}.npz") as stream:
             np.savez_compressed(stream, s=s.cpu().float().numpy())
 
     def load_latent(self, name: str) -> Tensor:
+        """The code `[C]` that `save_latent` stored under this name, on the CPU."""
         import torch
 
         return torch.from_numpy(read_arrays(self.path / f"latents/{name}.npz")["s"])

@@ -1,4 +1,4 @@
-"""The main job: for every target age and photo an anchor, its edits, the judges' readings and a contact sheet."""
+"""The main job: makes, for every target age and photo, an anchor, its edits, their readings and a contact sheet."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Edit:
             if not self.run.done(name, target_age, output)
         ]
         if skipped := len(names) * self.making.n_outputs - len(wanted):
-            log.info("age %g: %d outputs are there from an earlier start", target_age, skipped)
+            log.info("age %g: %d outputs were finished by an earlier start", target_age, skipped)
         try:
             if wanted:
                 self._make(self.making.anchors(rows.start, rows.stop, target_age), wanted, target_age)

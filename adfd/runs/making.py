@@ -17,7 +17,7 @@ from adfd.runs.directory import mean
 
 Method = Callable[..., Iterator[Sample]]
 StepOf = Callable[[str, float, int, int, dict[str, float]], None]
-"""Called at every refinement step with photo, target age in years, output, step, and losses and age by name."""
+"""Called at every refinement step with the photo's name, target age in years, output, step, and losses and age."""
 
 
 @dataclass(frozen=True)

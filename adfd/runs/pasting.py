@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pasting:
-    """Pastes finished outputs, also those of a run that was finished earlier without pasting."""
+    """Pastes finished outputs into their photos, also where the run was finished earlier without pasting."""
 
     people: People
     run: RunDirectory
 
     def outputs(self, names: Sequence[str], target_age: float) -> None:
-        """Paste the outputs of these people at an age that are not pasted yet, one person per picture.
+        """Paste each output of these people at an age, in years, that is not pasted yet into a copy of its photo.
 
-        Adds file and visibility of the seam to their rows.
+        Adds the file and the gradients across the seam to its row; a failure is logged, and the run continues.
         """
         for face in filter(None, map(self.people.face, names)):
             for row in self.run.outputs(face.name, target_age):

@@ -50,9 +50,9 @@ def blank_row(making: Making, photo: str, target_age: float, output: int) -> Row
 
 @torch.inference_mode()
 def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: float) -> tuple[Row, Tensor | None]:
-    """Render a finished sample and read the judges on it: its row, and its picture `[3, H, W]` in [-1, 1].
+    """Render a finished sample and judge it: its row, and its picture `[3, H, W]` in [-1, 1].
 
-    The picture is None where the sample failed or a reading is not finite; the row then has the reason.
+    The picture is None where the sample failed or its estimated age is not finite; the row then has the reason.
     """
     networks, sources, i = making.networks, anchors.sources, sample.row
     row = blank_row(making, sources.names[i], target_age, sample.output) | {
@@ -79,7 +79,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
     age, spread = (reading.item() for reading in networks.read_age(pooled))
     shares = region_shares(pooled[0] - anchors.img[i])
     if not math.isfinite(age):
-        return row | {"reason": "the judges read no finite number on the picture"}, None
+        return row | {"reason": "the estimated age of the picture is not a finite number"}, None
     readings = {
         "status": "ok",
         "age": age,
@@ -94,7 +94,7 @@ def read_output(making: Making, anchors: Anchors, sample: Sample, target_age: fl
 
 
 def doubtful(networks: Networks, anchors: Anchors) -> list[str]:
-    """A line for each doubtful anchor: its spread over views exceeds that of 90 % of natural faces of its age."""
+    """A line for each doubtful anchor, whose spread over the views exceeds that of 90 % of natural faces of its age."""
     lines = []
     told = zip(
         anchors.sources.names, *(v.tolist() for v in (anchors.target_age, anchors.age, anchors.spread)), strict=True

@@ -1,4 +1,4 @@
-"""Contact sheets: source | anchor | outputs, with ages and identity similarity under each picture."""
+"""Contact sheets: source, anchor and outputs in a row, with ages and identity similarity under each picture."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Showing:
-    """Shows the progress and results of one run, all of which are also in its directory."""
+    """Shows the progress and results of one run; all its data are also in the run directory."""
 
     making: Making
     run: RunDirectory
@@ -100,7 +100,7 @@ class Showing:
     def _animate(self, name: str, codes: list[str]) -> None:
         """Write the animation through the codes of these names, unless an animation at least as new exists."""
         if len(codes) < 2:
-            log.warning("no animation of %s: %d of its ages is there, two are needed", name, len(codes))
+            log.warning("no animation of %s: it needs outputs at two ages, and has %d", name, len(codes))
             return
         latents = [self.run.path / f"latents/{code}.npz" for code in codes]
         target = self.run.path / "animations" / name

@@ -27,7 +27,7 @@ MODES = ("online", "offline", "disabled")
 BEST = {"age_error": "min", "id_similarity_source": "max", "id_similarity_anchor": "max"}
 """For numbers of an output, whether "min" or "max" is best: W&B's summary shows the best value and the mean."""
 SHOWN = ("target_age", "age", "anchor_age", *BEST, "loss", "steps", "seconds")
-"""Numbers of an output that get a chart; the table has all numbers."""
+"""Numbers of an output that are drawn as charts; the table has all numbers."""
 KEPT = (
     "results.jsonl",
     "steps.jsonl",
@@ -101,7 +101,7 @@ class CsvTracker:
 
 
 class WandbTracker:
-    """One W&B run per job, whose id we choose, so that a restarted job continues its own W&B run.
+    """One W&B run per job with the given `id`, so that a restarted job continues its own W&B run.
 
     Online, W&B resumes the run. Offline, each start writes a new file, and `wandb sync` keeps only the last of several
     files with the same id; a new file therefore begins with the earlier starts' data from the run directory.
@@ -205,7 +205,7 @@ class WandbTracker:
             self._run.log({f"animations/{kind}": video})
 
     def _room_for(self, what: str, limit: int) -> bool:
-        """True where fewer than `limit` items of this kind were sent to W&B; otherwise logs that once."""
+        """True where fewer than `limit` items of this kind were sent to W&B; the first refusal is logged."""
         self._seen[what] += 1
         if self._seen[what] == limit + 1:
             log.info("W&B has %d %s of this run; the others are in the run directory", limit, what)

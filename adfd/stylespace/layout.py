@@ -75,13 +75,13 @@ class StyleSpace:
         return ~self.to_rgb_mask
 
     def split(self, s: Tensor) -> tuple[Tensor, ...]:
-        """Cut a flat code `[..., C]` into one view per layer, `[..., width]` each."""
+        """Cut a flat code `[..., C]` into one view per layer, `[..., width]` each. Raises ValueError for another C."""
         if s.shape[-1] != self.n_channels:
             raise ValueError(f"expected a StyleSpace code of {self.n_channels} channels, got {s.shape[-1]}")
         return s.split(self.widths, dim=-1)
 
     def join(self, styles: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
-        """Inverse of `split`: one style per layer, `[..., width]` each, to a flat code `[..., C]`."""
+        """Inverse of `split`: styles `[..., width]` to a flat code `[..., C]`. Raises ValueError for other widths."""
         widths = tuple(style.shape[-1] for style in styles)
         if widths != self.widths:
             raise ValueError(f"expected styles of widths {self.widths}, got {widths}")

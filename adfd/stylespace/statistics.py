@@ -43,9 +43,9 @@ class Channels:
     coef_id: Tensor | None = None
     """`[C]`, 0..1: |Pearson r| of a channel's absolute difference with the identity distance, over random pairs."""
     s_mean: Tensor | None = None
-    """`[C]`"""
+    """`[C]`: mean of the styles of random faces."""
     s_std: Tensor | None = None
-    """`[C]`"""
+    """`[C]`: their standard deviation, the unit "sd" below."""
     age_year: Tensor | None = None
     """`[512]`: the step in W that adds one year to the age a linear model reads from `w`."""
     age_r2: float | None = None
@@ -61,10 +61,11 @@ class Channels:
     gender_r: float | None = None
     """Correlation of that classifier's output with the gender judge's probability, on held-out faces."""
     natural_age: Tensor | None = None
-    """`[B]`, years: mean age of the faces in each bracket of ages, rising."""
+    """`[B]`, years: mean age of the faces in each bracket of ages, ascending."""
     natural_spread: Tensor | None = None
     """`[B]`, years: 90 % of the faces in the bracket have a spread of the reading over the views of at most this."""
     n_samples_nature: int | None = None
+    """Faces of analysis=nature."""
 
     n_samples: int | None = None
     n_pairs: int | None = None
@@ -76,7 +77,7 @@ class Channels:
     p_age: Tensor | None = None
     """`[C]`: share of the null correlations that are at least as large as coef_age."""
     p_id: Tensor | None = None
-    """`[C]`: the same of coef_id."""
+    """`[C]`: the same for coef_id."""
     null_age: Tensor | None = None
     """`[Q]`: quantiles, evenly spaced from 0 to 1, of coef_age where the ages of the faces are permuted."""
     null_id: Tensor | None = None
@@ -88,7 +89,7 @@ class Channels:
 
     n_faces_sensitivity: int | None = None
     sensitivity_age: Tensor | None = None
-    """`[C]`, years per sd: derivative of the estimated age, as the refinement sees it, mean over faces."""
+    """`[C]`, years per sd: derivative of the estimated age, as the refinement computes it, mean over faces."""
     sensitivity_id: Tensor | None = None
     """`[C]`, per sd: length of the derivative of the identity embedding, root mean square over faces."""
     region_sensitivity: Tensor | None = None
@@ -97,7 +98,7 @@ class Channels:
     n_faces: int | None = None
     """Faces of the intervention. The arrays below are NaN for channels that it did not move."""
     k: float | None = None
-    """How far the intervention moved channels to either side, in sd."""
+    """Distance by which the intervention moved channels to either side, in sd."""
     slope_age: Tensor | None = None
     """`[C]`, years per sd: half the difference of the estimated ages at +k and -k sd, over k; mean over faces."""
     slope_age_sd: Tensor | None = None
@@ -118,7 +119,7 @@ class Channels:
     layer_slope_age: Tensor | None = None
     """`[layers]`, years per sd: as slope_age, each layer moved along its channels' correlations with age."""
     layer_id_change: Tensor | None = None
-    """`[layers]`"""
+    """`[layers]`: this and the next two are as id_change, perceptual_change and region_change."""
     layer_perceptual_change: Tensor | None = None
     """`[layers]`"""
     layer_region_change: Tensor | None = None
@@ -245,7 +246,7 @@ def _check(arrays: dict[str, Any], path: Path) -> None:
 
 
 def file_of(path: Path, generator: str) -> Path:
-    """The channels file at a path; for a folder, the file of this generator in it."""
+    """The channels file at `path`; where that is a folder or has no suffix, the file of this generator in it."""
     return path / f"{generator}.npz" if path.is_dir() or not path.suffix else path
 
 

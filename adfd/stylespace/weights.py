@@ -14,7 +14,7 @@ from adfd.stylespace.regions import REGIONS, region_areas
 from adfd.stylespace.statistics import Channels
 
 KINDS = ("paper", "causal", "sensitivity", "top_k", "fdr")
-RATIO_OF_FULL_WEIGHT = 0.95  # quantile of the channels' ratios from which on the weight is 1
+RATIO_OF_FULL_WEIGHT = 0.95  # quantile of the channels' ratios above which the weight is 1
 
 
 @dataclass(frozen=True)
