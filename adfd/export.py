@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from adfd.basics.files import atomic
 from adfd.config import build_shared, command_line, schema
+from adfd.models.age_path import LatentAgePath
 from adfd.models.onnx_export import Exported, export
 from adfd.runs import console, stage
 
@@ -39,9 +40,11 @@ def export_onnx(cfg: DictConfig) -> None:
     networks = build_shared.networks(cfg)
     made = export(networks, folder, cfg.seed, cfg.tolerance)
     if networks.channels is not None and networks.channels.age_year is not None:
+        path = LatentAgePath(networks.channels)
+        steps = (path.younger_year, path.older_year, networks.generator.w_avg)
+        younger, older, w_avg = (step.cpu().numpy() for step in steps)
         with atomic(folder / "path.npz") as stream:
-            age_year = networks.channels.age_year.cpu().numpy()
-            np.savez(stream, age_year=age_year, w_avg=networks.generator.w_avg.cpu().numpy())
+            np.savez(stream, younger_year=younger, older_year=older, w_avg=w_avg)
     with atomic(folder / "export.csv") as stream:
         stream.write(table(made).encode())
     print(table(made), end="")

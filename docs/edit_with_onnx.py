@@ -12,7 +12,7 @@ run = {f.stem: onnxruntime.InferenceSession(f) for f in folder.glob("*.onnx")}
 path = np.load(folder / "path.npz")
 z = np.random.RandomState(1).randn(1, run["mapping"].get_inputs()[0].shape[1]).astype(np.float32)
 w = path["w_avg"] + 0.7 * (run["mapping"].run(None, {"x": z})[0] - path["w_avg"])
-for moved in (w, w + years * path["age_year"]):
+for moved in (w, w + years * path["younger_year" if years < 0 else "older_year"]):
     s = run["affine"].run(None, {"x": moved.astype(np.float32)})[0]
     img = run["synthesis"].run(None, {"x": s})[0]
     n = max(img.shape[-1] // 256, 1)  # the judges read 256 px, the mean of n x n pixels

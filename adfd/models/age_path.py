@@ -61,6 +61,8 @@ class NaturalAgePath(LatentAgePath):
 
     def __init__(self, channels: Channels, generator: Generator, rms: float) -> None:
         super().__init__(channels)
+        if not rms > 0:
+            raise AdfdError(f"model.path_rms must be positive, or null for no limit; got {rms}")
         if channels.s_std is None:
             raise AdfdError(
                 "model.path_rms needs s_std, and the channels file is without it; make it with: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,14 +39,8 @@ class Pasting:
             for row in self.run.outputs(face.name, target_age):
                 if row.get("pasted") and (self.run.path / row["pasted"]).exists():
                     continue
-                try:
+                with _failures_logged(f"{face.name} at {target_age:g} is not pasted"):
                     self.run.append(row | self._one(face, row))
-                except Exception as error:
-                    if unwritable(error):
-                        raise
-                    if not isinstance(error, AdfdError):
-                        log.exception("pasting failed")
-                    log.warning("%s at %g is not pasted: %s", face.name, target_age, describe(error))
 
     def _one(self, face: PreparedFace, row: Row) -> Row:
         photo, kept = _photo(face.photo)
@@ -67,13 +62,11 @@ class Pasting:
                 file = f"pasted/{faces[0].name}_age{target_age:g}_{output}_together{suffix(path)}"
                 if len(wanted) < 2 or self._newer(file, wanted):
                     continue
-                try:
+                with _failures_logged(f"{path.name} is not pasted together"):
                     picture, kept = _photo(path)
                     for face, row in wanted:
                         picture = paste(picture, _landmarks(face), self._edit(row)).image
                     self._save(picture, file, kept)
-                except AdfdError as error:
-                    log.warning("%s is not pasted together: %s", path.name, error)
 
     def _newer(self, file: str, wanted: Sequence[tuple[PreparedFace, Row]]) -> bool:
         """True where a joint picture exists and is not older than the outputs in it."""
@@ -92,6 +85,19 @@ class Pasting:
                 picture.save(stream, "PNG", compress_level=1, **kept)
             else:
                 picture.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0, **kept)
+
+
+@contextmanager
+def _failures_logged(what: str) -> Iterator[None]:
+    """Log an error that is raised inside after the words `what`; raise it where the disk cannot be written."""
+    try:
+        yield
+    except Exception as error:
+        if unwritable(error):
+            raise
+        if not isinstance(error, AdfdError):
+            log.exception("pasting failed")
+        log.warning("%s: %s", what, describe(error))
 
 
 def _landmarks(face: PreparedFace) -> np.ndarray | None:

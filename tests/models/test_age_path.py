@@ -65,3 +65,9 @@ def test_the_limit_needs_the_deviations_of_styles(tiny: Networks) -> None:
         age_path(lacking, tiny.generator, 0.9)
     assert type(age_path(lacking, tiny.generator, None)) is LatentAgePath
     assert age_path(None, tiny.generator, 0.9) is None
+
+
+def test_a_limit_that_is_not_positive_is_refused(tiny: Networks) -> None:
+    assert tiny.channels is not None
+    with pytest.raises(AdfdError, match=r"model\.path_rms must be positive.*null.*got -0\.9"):
+        age_path(tiny.channels, tiny.generator, rms=-0.9)

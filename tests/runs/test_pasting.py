@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from adfd.runs import pasting
 from tests.conftest import QUICK, rows_of
 
 SHORT = (
@@ -44,6 +45,10 @@ def test_everybody_is_back_in_the_photo(run_stage: Callable[..., Path], photos: 
     run = run_stage(*asked)
     assert not (run / "pasted").exists()
     made = [(run / row["image"]).stat().st_mtime_ns for row in rows_of(run)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pasting, "paste", lambda *_: 1 / 0)
+        run_stage(*asked, "paste=true")  # failures are logged, and the run goes on
+    assert not list((run / "pasted").glob("*"))
     run_stage(*asked, "paste=true")  # of a finished run, without making anything anew
     rows = rows_of(run)[6:]
     assert [(run / row["image"]).stat().st_mtime_ns for row in rows_of(run)[:6]] == made
