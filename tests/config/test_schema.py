@@ -199,7 +199,7 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
             (refine.keep, refine.lr, refine.max_steps, refine.patience, refine.min_delta),
         )
 
-    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 4, 7, 1e-4)
+    ours = ("pooled", "checkpoint", "transform", True, "bracket"), ("last", 0.05, 1, 7, 1e-4)
     published = ("full", "checkpoint", "transform", False, "published"), ("last_moved", 0.01, 10000, 7, 1e-4)
     assert deviations() == ours
     assert deviations("reference_compat=true") == published
@@ -213,6 +213,8 @@ def test_reference_compat_restores_the_published_run_and_yields_to_the_command_l
     assert (mobile.channels.weights, mobile.model.path_rms) == ("sensitivity", 0.9)
     assert (compat.channels.weights, compat.model.path_rms) == ("paper", None)
     assert (mobile.method.perturbation.antithetic, compat.method.perturbation.antithetic) == (True, False)
+    assert (mobile.method.perturbation.scale, compat.method.perturbation.scale) == (1.2, 1.0)
+    assert (mobile.method.loss.aging, compat.method.loss.aging) == (0, 5)
     with pytest.raises(HydraException):
         composed("reference_compat=perhaps")
 
