@@ -49,7 +49,7 @@ def overview() -> str:
             *lines,
             "",
             "  adfd data=folder data.path=PHOTOS target_age=[30,70]      edits your photos",
-            "  adfd -m target_age=10,30,50,80 loss.aging=1,5,10          a sweep",
+            "  adfd -m target_age=10,30,50,80 loss.aging=1,5,10 refine=long   a sweep",
             "  adfd --config-dir=MINE experiment=NAME                    with MINE/experiment/NAME.yaml",
             "",
             "adfd COMMAND --help lists all that can be set. Runs write to outputs/, weights lie in $ADFD_CACHE.",

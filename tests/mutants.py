@@ -120,6 +120,12 @@ MUTANTS = (
         METHODS,
     ),
     Mutant(
+        "perturbation: the opposite turns the gender, too",
+        "return mean - difference + 2 * (difference @ direction)",
+        "return mean - difference + 0 * (difference @ direction)",
+        METHODS,
+    ),
+    Mutant(
         "age path: not extrapolated beyond its end",
         "position = (alpha - start) / path.interval",
         "position = min((alpha - start) / path.interval, path.n_samples - 1)",
