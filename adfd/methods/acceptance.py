@@ -85,7 +85,7 @@ def judge(
     excess: dict[str, float] = {}
     if rules.check:
         gap = abs(age - float(anchors.age[row]))
-        natural = max(rules.rms, BEYOND_ANCHOR * (style_rms(networks, anchors.s[row]) or 0.0))
+        natural = rms_limit(networks, anchors.s[row], rules)
         broken = {
             "identity": (rules.identity - identity) / 0.1,
             "age": gap / rules.age - 1,
@@ -109,10 +109,34 @@ def style_rms(networks: Networks, s: Tensor) -> float | None:
 
     In standard deviations of random faces' styles; None where those were not measured.
     """
+    deviation = _standardised(networks, s - networks.s_mean)
+    return None if deviation is None else deviation.square().mean().sqrt().item()
+
+
+def rms_limit(networks: Networks, s_anchor: Tensor, rules: Acceptance) -> float:
+    """The largest `style_rms` that `rules` accept for candidates of the anchor `s_anchor` `[C]`."""
+    return max(rules.rms, BEYOND_ANCHOR * (style_rms(networks, s_anchor) or 0.0))
+
+
+def shortened(networks: Networks, s_anchor: Tensor, s: Tensor, limit: float) -> Tensor:
+    """The code nearest to `s` `[C]` on the line from `s_anchor` `[C]` to it whose `style_rms` is at most `limit`.
+
+    `s` itself where the deviations of random faces' styles were not measured. The anchor's own rms must be below
+    `limit`.
+    """
+    start, step = _standardised(networks, s_anchor - networks.s_mean), _standardised(networks, s - s_anchor)
+    if start is None or step is None:
+        return s
+    a, b, c = step.square().mean(), (start * step).mean(), start.square().mean() - limit**2
+    share = ((b.square() - a * c).sqrt() - b) / a.clamp_min(1e-12)  # the positive root of a x^2 + 2 b x + c
+    return s if share >= 1 else s_anchor + share * (s - s_anchor)
+
+
+def _standardised(networks: Networks, difference: Tensor) -> Tensor | None:
+    """A difference of codes `[C]` on the convolution channels, in standard deviations of random faces' styles."""
     if networks.channels is None or networks.channels.s_std is None:
         return None
-    deviation = (s - networks.s_mean) / networks.channels.s_std.to(s).clamp_min(1e-6)
-    return deviation[networks.conv_mask].square().mean().sqrt().item()
+    return (difference / networks.channels.s_std.to(difference).clamp_min(1e-6))[networks.conv_mask]
 
 
 def same_side(channels: Channels | None, w: Tensor, p_female: float) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from adfd.basics.batching import row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import Draws, stream
-from adfd.methods.acceptance import Acceptance, Verdict, judge, same_side
+from adfd.methods.acceptance import Acceptance, Verdict, judge, rms_limit, same_side, shortened
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, objective
 from adfd.methods.realign import Candidate, Paths, Realignment, paths_around, realign
@@ -24,6 +24,7 @@ from adfd.stylespace.statistics import Channels
 from adfd.stylespace.weights import ChannelWeights, channel_weights
 
 MOST_SCREENED = 64  # after skipping this many styles, screening takes the next one unchecked
+RMS_MARGIN = 0.97  # share of the accepted rms to which perturbations are shortened, since realignment may add to it
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ class Starts:
     def _start(self, i: int, drawn: Iterator[Tensor]) -> tuple[Sample, int]:
         """The next perturbed code of output `i`, and the number of styles that the screening skipped.
 
-        A latent and its opposite have the same readout of gender, so both are screened by the latent.
+        A latent and its opposite have the same readout of gender, so both are screened by the latent. A perturbation
+        that exceeds the accepted rms is shortened before anything is rendered.
         """
         row = self.draws.rows[i]
         p_female = self.anchors.log_gender[row, 0].exp().item()
@@ -185,8 +187,11 @@ class Starts:
             screened, z = screened + 1, next(drawn).to(self.anchors.s)[None]
             if screened == MOST_SCREENED:
                 break
-        output = self.draws.outputs[i]
-        s = perturb(self.networks, self.anchors.s[row : row + 1], z, self.perturbation, odd([output]))[0]
+        output, anchor = self.draws.outputs[i], self.anchors.s[row]
+        s = perturb(self.networks, anchor[None], z, self.perturbation, odd([output]))[0]
+        if self.acceptance.check:
+            limit = rms_limit(self.networks, anchor, self.acceptance)
+            s = shortened(self.networks, anchor, s, RMS_MARGIN * limit)
         return Sample(row, output, s, seed=self.draws.seeds[i]), screened
 
     def _judge(self, found: Candidate) -> Verdict:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from adfd.basics.errors import AdfdError
 from adfd.basics.seeding import draw
-from adfd.methods.acceptance import Acceptance, judge, style_rms
+from adfd.methods.acceptance import Acceptance, judge, rms_limit, shortened, style_rms
 from adfd.methods.anchors import Anchors
 from adfd.methods.diversify import diversify, perturb
 from adfd.methods.realign import Realignment, paths_around, realign
@@ -127,3 +129,20 @@ def test_an_output_need_not_be_more_natural_than_its_anchor(tiny: Networks, anch
     farther = tiny.s_mean + 1.2 * (s - tiny.s_mean)
     assert judge(tiny, anchors, 0, farther, img, 0.0, 0.0, below_the_anchor).reason == "rms"
     assert judge(tiny, anchors, 0, farther, img, 0.0, 0.0, replace(LENIENT, rms=1.3 * rms)).accepted
+
+
+def test_a_perturbation_is_shortened_to_the_limit_and_not_turned(tiny: Networks, anchors: Anchors) -> None:
+    anchor = anchors.s[0]
+    far = anchor + 3 * (anchors.s[1] - anchor) * tiny.conv_mask
+    own, reached = style_rms(tiny, anchor), style_rms(tiny, far)
+    assert own is not None
+    assert reached is not None
+    limit = rms_limit(tiny, anchor, replace(LENIENT, rms=1.01 * own))
+    assert own < limit < reached
+    near = shortened(tiny, anchor, far, limit)
+    assert style_rms(tiny, near) == pytest.approx(limit, rel=1e-5)
+    torch.testing.assert_close(F.normalize(near - anchor, dim=0), F.normalize(far - anchor, dim=0))
+    assert torch.equal(shortened(tiny, anchor, far, 2 * reached), far)
+    assert tiny.channels is not None
+    unmeasured = SimpleNamespace(s_mean=tiny.s_mean, channels=replace(tiny.channels, s_std=None))
+    assert shortened(unmeasured, anchor, far, limit) is far  # type: ignore[arg-type]
