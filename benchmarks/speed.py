@@ -49,7 +49,7 @@ PERSONS, AGES = (101, 102, 103), (20.0, 70.0)
 HELD_OUT = (208, 202)  # no setting was chosen on them
 BEFORE = [
     *("channels.weights=paper", "realign.max_moves=0", "accept.check=false", "redraws=0", "views=one"),
-    "method.perturbation.antithetic=false",
+    *("method.perturbation.antithetic=false", "method.perturbation.scale=1", "loss=paper"),
     *("refine.max_steps=40", "refine.views=first", "refine.keep=best", "model.low_pass=false"),
 ]
 """The settings of commit d34fd3d, on this code."""

@@ -81,10 +81,11 @@ def objective(
     `previous_age` `[N]` is the estimated age of each candidate at the step before, in years, NaN at its first step. It
     determines the weight of the identity term, as in the published implementation; with None the term is not weighted.
     `views` holds the index of the view on which each candidate's age is estimated; with None it is estimated on the
-    picture itself. Terms of weight 0 are not computed, except for the age term.
+    picture itself. Terms of weight 0 are not computed, except for the age term, which then has no gradient.
     """
     seen = img if views is None else torch.cat([networks.views.show(img[i : i + 1], v) for i, v in enumerate(views)])
-    age = networks.age(seen)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and weights.aging > 0):
+        age = networks.age(seen)
     goal = anchors.age if weights.aging_target == "anchor" else anchors.target_age
     terms = {"aging": ((age - goal) / 100).square()}
     if weights.id:
