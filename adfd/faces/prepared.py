@@ -26,6 +26,7 @@ from adfd.basics.errors import AdfdError
 from adfd.basics.files import atomic, cell, one_line
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.basics.progress import bar as progress_bar
+from adfd.basics.sharing import unfinished
 from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, has_face, is_aligned
 from adfd.faces.invert import invert
 from adfd.faces.photos import as_img, read_photo
@@ -127,9 +128,9 @@ def prepare(
     prepare its own share. Where the networks have an encoder nothing is inverted, and records have no latents.
 
     A face is cached in `<cache>/<key>/` as `crop.png` and `latents.npz`, where the key is a hash of everything that the
-    latents depend on; a face with intact files in the cache is not inverted again. Photos without a usable face are
-    recorded as skipped. An interruption loses only the current batch. `progress` shows bars on stderr. Raises AdfdError
-    where the landmark file is missing or the cache folder cannot be made.
+    latents depend on; a face with intact files there is not inverted again, one that another process inverts is waited
+    for. Photos without a usable face are recorded as skipped. An interruption loses only the current batch. `progress`
+    shows bars on stderr. Raises AdfdError where the landmark file is missing or the cache folder cannot be made.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -153,12 +154,12 @@ def prepare(
             faces.append(face)
 
     wanted = {face.latents: face.crop for face in faces if face.latents and face.crop}
-    pending = [(latents, crop) for latents, crop in wanted.items() if _read_latents(latents, networks) is None]
-    n_steps = len(pending) * (settings.steps + 1)
-    with progress_bar(total=n_steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
-        for start in range(0, len(pending), settings.batch_size):
-            _invert(pending[start : start + settings.batch_size], networks, settings, bar)
-    made = {latents for latents, _ in pending}
+    pending = [latents for latents in wanted if _read_latents(latents, networks) is None]
+    made, steps = set[Path | None](), len(pending) * (settings.steps + 1)
+    with progress_bar(total=steps, desc="invert", unit="step", disable=not (progress and pending)) as bar:
+        for batch in unfinished(pending, settings.batch_size, partial(_read_latents, networks=networks)):
+            _invert([(latents, wanted[latents]) for latents in batch], networks, settings, bar)
+            made.update(batch)
     return [_finish(face, networks, cached=face.latents not in made) for face in faces]
 
 

@@ -88,7 +88,7 @@ def test_a_photo_becomes_a_crop_and_latents(portrait: Image.Image, photos: Path,
     assert face.id_similarity == pytest.approx(1 - face.id_distance**2 / 2, abs=1e-5)
     assert face.pixel_error > 0
     assert face.perceptual > 0
-    assert sorted(file.name for file in face.crop.parent.iterdir()) == ["crop.png", "latents.npz"]
+    assert sorted(file.name for file in face.crop.parent.iterdir()) == [".lock", "crop.png", "latents.npz"]
 
 
 def test_exif_rotation_gives_the_same_face(portrait: Image.Image, photos: Path, run: Any, inverted: list[int]) -> None:
