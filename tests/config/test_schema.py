@@ -98,8 +98,9 @@ def test_every_analysis_composes_and_builds(name: str) -> None:
 
 
 def test_the_published_weights() -> None:
-    loss = build_shared.settings(composed().loss)
-    assert (loss.aging, loss.id, loss.l2, loss.perceptual, loss.gender) == (5, 0.1, 0.01, 0.01, 0)
+    for chosen, aging in (("loss=paper", 5), ("reference_compat=true", 5), ("loss=default", 0)):
+        loss = build_shared.settings(composed(chosen).loss)
+        assert (loss.aging, loss.id, loss.l2, loss.perceptual, loss.gender) == (aging, 0.1, 0.01, 0.01, 0)
     published = build_shared.settings(composed("refine=published").refine)
     assert (published.lr, published.max_steps, published.patience, published.min_delta) == (0.01, 10000, 7, 1e-4)
 
