@@ -119,9 +119,8 @@ def python(checkout: Path, *arguments: str) -> str:
 def run(changed: Path) -> Path:
     """A run of the changed checkout, with the new loss term."""
     directory = changed / "run"
-    python(
-        changed, "-m", "adfd", *FACES, "loss.tint=3", "refine.max_steps=2", "n_outputs=2", f"hydra.run.dir={directory}"
-    )
+    settings = ("loss=paper", "loss.tint=3", "refine.max_steps=2", "n_outputs=2", f"hydra.run.dir={directory}")
+    python(changed, "-m", "adfd", *FACES, *settings)
     return directory
 
 

@@ -37,7 +37,9 @@ def comparable(rows: list[dict]) -> dict[tuple, dict]:
 
 
 def test_run_directory_is_complete(run_stage: Run) -> None:
-    run = run_stage(*FACES, "method.n_outputs=2", "target_age=[20,70]", "logger=csv", "logger.every_n_steps=1")
+    run = run_stage(
+        *FACES, "method.n_outputs=2", "target_age=[20,70]", "loss=paper", "logger=csv", "logger.every_n_steps=1"
+    )
     rows = rows_of(run)
     assert {(r["photo"], r["target_age"], r["output"]) for r in rows} == {
         (p, t, k) for p in ("seed1", "seed2") for t in (20, 70) for k in (0, 1)
