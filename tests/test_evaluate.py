@@ -34,7 +34,10 @@ from adfd.report import figures, judge_figures, paper_tables
 from tests.conftest import rows_of, run_in
 
 Run = Callable[..., Path]
-EDIT = ("data=faces", "data.seeds=[1,2]", "refine.max_steps=1", "logger=none", "method.n_outputs=2")
+EDIT = (
+    *("data=faces", "data.seeds=[1,2]", "method.n_outputs=2", "method.perturbation.scale=1", "loss=paper"),
+    *("refine.max_steps=1", "logger=none"),
+)
 PATTERN = r"(?P<photo>.+)_age(?P<age>\d+(?:\.\d+)?)(?:_(?P<output>\d+))?"
 
 
