@@ -21,6 +21,8 @@ from adfd import app
 from adfd.basics.errors import AdfdError
 from tests.conftest import QUICK, rows_of
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = (*QUICK, "hardware=cpu", "prepare.steps=2", "prepare.size=256", "refine.max_steps=2")
 
 

@@ -17,6 +17,8 @@ from adfd.basics.errors import AdfdError
 from adfd.editor import quoted
 from tests.conftest import QUICK, rows_of
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = (*QUICK, "hardware=cpu", "refine.max_steps=3")
 
 

@@ -66,6 +66,7 @@ def img_of(path: Path) -> torch.Tensor:
 
 
 @pytest.mark.skipif(bool(panel.missing()) or not fetch.ALEXNET.is_there(), reason=fetch.REMEDY)
+@pytest.mark.thorough
 def test_independent_judges_come_first_and_read_once(
     run: Path, run_stage: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_independent_judges_come_first_and_read_once(
     evaluate(run_stage, run, "cyclic=false", directory="again")
 
 
+@pytest.mark.thorough
 def test_lpips_in_the_loss_is_called_so_and_measured_once(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fetch.ALEXNET.is_there():
         pytest.skip(fetch.REMEDY)
@@ -123,6 +125,7 @@ def test_missing_judges_are_named_and_nothing_else_fails(
     assert "lpips: missing" in notes
 
 
+@pytest.mark.thorough
 def test_metrics_agree_with_independent_computations(run_stage: Run, tiny: Networks) -> None:
     run = run_stage(*EDIT, "target_age=[20,70]")
     untouched = (run / "results.jsonl").read_bytes()
@@ -162,6 +165,7 @@ def test_metrics_agree_with_independent_computations(run_stage: Run, tiny: Netwo
     assert metrics["quantities"]["diversity"]["judges"]["diversity"]["name"] == "random face_features"
 
 
+@pytest.mark.thorough
 def test_a_second_evaluation_measures_nothing(run_stage: Run, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate(run_stage, run)
     first, kept = metrics_of(run), (run / "measurements.jsonl").read_bytes()
@@ -177,6 +181,7 @@ def test_a_second_evaluation_measures_nothing(run_stage: Run, run: Path, monkeyp
     assert metrics_of(run) == first
 
 
+@pytest.mark.thorough
 def test_outputs_that_are_made_anew_are_measured_anew(run_stage: Run, run: Path) -> None:
     evaluate(run_stage, run)
     before = metrics_of(run)["quantities"]
@@ -191,6 +196,7 @@ def test_outputs_that_are_made_anew_are_measured_anew(run_stage: Run, run: Path)
     assert after["sharpness"]["mean"] < before["sharpness"]["mean"]
 
 
+@pytest.mark.thorough
 def test_without_cyclic_none_is_reported_though_it_was_measured(run_stage: Run, run: Path) -> None:
     evaluate(run_stage, run, "cyclic=false")
     assert "id_similarity_cyclic" not in metrics_of(run)["quantities"]

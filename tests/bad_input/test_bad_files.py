@@ -26,6 +26,8 @@ from adfd.models import checkpoints
 from adfd.stylespace.statistics import Channels
 from tests.conftest import run_in
 
+pytestmark = pytest.mark.thorough
+
 Adfd = Callable[..., tuple[int, str]]
 PORTRAIT = Image.fromarray(data.astronaut())
 SMALL = PORTRAIT.resize((64, 64))

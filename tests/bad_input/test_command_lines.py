@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 Adfd = Callable[..., tuple[int, str]]
 FACES = ("data=faces", "data.seeds=[1]", "method=transform", "logger=none")
 

@@ -17,6 +17,8 @@ from adfd.models import fetch, weights
 from adfd.runs import directory
 from adfd.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 Adfd = Callable[..., tuple[int, str]]
 FACES = ("data=faces", "data.seeds=[1]", "method=transform", "logger=none")
 REASONS = {

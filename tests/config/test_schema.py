@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from adfd.basics.errors import AdfdError
 from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
 
+pytestmark = pytest.mark.thorough
+
 schema.register()
 READ = [name for name, made in vars(schema).items() if str(getattr(made, "_target_", "")).startswith("adfd.")]
 GROUPS = (

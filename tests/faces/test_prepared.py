@@ -21,6 +21,8 @@ from adfd.faces.photos import read_photo
 from adfd.faces.prepared import PreparedFace, PrepareSettings, load_sources, prepare, write_table
 from adfd.models.networks import Networks
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = PrepareSettings(
     faces="largest",
     align=True,

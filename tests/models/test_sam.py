@@ -33,6 +33,8 @@ from adfd.models.stylegan2 import StyleGAN2, fold
 from adfd.stylespace.statistics import Channels
 from tests.conftest import PAPER_WEIGHTS
 
+pytestmark = pytest.mark.thorough
+
 SMALL = Architecture(
     resolution=64,
     channels={4: 12, 8: 12, 16: 8, 32: 8, 64: 4},

@@ -13,6 +13,8 @@ from skimage import data
 from adfd.runs import pasting
 from tests.conftest import QUICK, rows_of
 
+pytestmark = pytest.mark.thorough
+
 SHORT = (
     *QUICK,
     "prepare.steps=2",
