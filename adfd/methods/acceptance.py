@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adfd.basics.errors import AdfdError
 from adfd.methods.anchors import Anchors
+from adfd.models.age_path import largest_share
 from adfd.models.networks import Networks
 from adfd.stylespace.statistics import Channels
 
@@ -127,9 +128,8 @@ def shortened(networks: Networks, s_anchor: Tensor, s: Tensor, limit: float) -> 
     start, step = _standardised(networks, s_anchor - networks.s_mean), _standardised(networks, s - s_anchor)
     if start is None or step is None:
         return s
-    a, b, c = step.square().mean(), (start * step).mean(), start.square().mean() - limit**2
-    share = ((b.square() - a * c).sqrt() - b) / a.clamp_min(1e-12)  # the positive root of a x^2 + 2 b x + c
-    return s if share >= 1 else s_anchor + share * (s - s_anchor)
+    share = largest_share(step.square().mean(), (start * step).mean(), start.square().mean() - limit**2)
+    return s if share == 1 else s_anchor + share * (s - s_anchor)
 
 
 def _standardised(networks: Networks, difference: Tensor) -> Tensor | None:

@@ -82,16 +82,19 @@ class NaturalAgePath(LatentAgePath):
         rest = self.scale * (row_by_row(generator.affine, (w_avg + shift).expand_as(sources.w_plus)) - self.s_mean)
         start = own + self.scale * (self.centre - self.s_mean)
         limit = start.square().sum(dim=1).clamp_min(self.rms**2)
-        share = _largest_share(own, rest, limit)[:, None, None]
+        beyond = rest.square().sum(dim=1) - limit
+        share = largest_share(own.square().sum(dim=1), (own * rest).sum(dim=1), beyond)[:, None, None]
         return torch.where(share == 1, sources.w_plus, w_avg + share * (sources.w_plus - w_avg)) + shift
 
 
-def _largest_share(own: Tensor, rest: Tensor, limit: Tensor) -> Tensor:
-    """The largest `c` `[N]` in 0..1 with |c own + rest|^2 at most `limit`; without one, the `c` of the least square."""
-    a, b = own.square().sum(dim=1).clamp_min(1e-12), (own * rest).sum(dim=1)
-    beyond = rest.square().sum(dim=1) - limit
-    root = (b.square() - a * beyond).clamp_min(0).sqrt()  # without a solution, c is where the square is smallest
-    return torch.where(a + 2 * b + beyond <= 0, 1.0, ((root - b) / a).clamp(0, 1))
+def largest_share(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """The largest `x` in 0..1 with a x^2 + 2 b x + c at most 0, elementwise; without one, the `x` of the least value.
+
+    With a = |v|^2, b = u v and c = |u|^2 - r^2, it is how far u + x v may go along v within a distance r.
+    """
+    a = a.clamp_min(1e-12)
+    root = (b.square() - a * c).clamp_min(0).sqrt()  # without a solution, x is where the value is smallest
+    return torch.where(a + 2 * b + c <= 0, 1.0, ((root - b) / a).clamp(0, 1))
 
 
 def age_path(channels: Channels | None, generator: Generator, rms: float | None) -> LatentAgePath | None:
