@@ -41,12 +41,13 @@ def test_damage_loses_its_own_line_alone(tmp_path: Path, damage: bytes) -> None:
 
 
 @pytest.mark.thorough
-def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_text_is_utf_8_whatever_the_locale(tmp_path: Path, encoding: str) -> None:
     """A whole run under another locale, where no file of ours is opened without its encoding being named."""
     run = tmp_path / "run"
     photo = ("data=faces", "data.seeds=[1]", "method=transform", "logger=csv", f"paths.output_dir={tmp_path}")
     flags = ["-X", "warn_default_encoding", "-W", "always::EncodingWarning"]
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     command = [sys.executable, *flags, "-m", "adfd", "model=tiny", "hardware=cpu", *photo, f"hydra.run.dir={run}"]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
