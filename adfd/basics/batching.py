@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from adfd.basics.errors import AdfdError
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
 OutOfMemory = torch.OutOfMemoryError
 
 
@@ -29,21 +27,34 @@ def row_by_row(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     return torch.cat([function(row) for row in batch.split(1)])
 
 
-def in_parts(function: Callable[[Tensor], Result], batch: Tensor, size: int) -> list[Result]:
-    """Apply `function` to consecutive parts of `batch` `[N, ...]`; a list of the results.
+def in_parts(function: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Apply `function`, which works row by row, to consecutive parts of `batch` `[N, ...]`; its results, concatenated.
 
-    A part has `size` rows, or fewer where the device runs out of memory. Raises AdfdError where one row does not fit.
+    A part has `size` rows, or fewer where the device runs out of memory; it is filled up to its `full_size` with copies
+    of its last row, whose results are dropped. Raises AdfdError where one row does not fit.
     """
-    results: list[Result] = []
+    results: list[tuple[Tensor, ...]] = []
     first = 0
     while first < len(batch):
         part = batch[first : first + size]
+        n = len(part)
         with suppress(OutOfMemory):
-            results.append(function(part))
-            first += len(part)
+            copies = full_size(n, part.device) - n
+            made = function(torch.cat([part, part[-1:].expand(copies, *part.shape[1:])]) if copies else part)
+            results.append(tuple(result[:n] for result in made))
+            first += n
             continue
-        size = halved(len(part))  # outside the except block, since the error keeps the failed attempt's tensors alive
-    return results
+        size = halved(n)  # outside the with block, since the error keeps the failed attempt's tensors alive
+    return tuple(torch.cat(column) for column in zip(*results, strict=True))
+
+
+def full_size(n: int, device: torch.device) -> int:
+    """The number of rows that a batch of `n` is computed with: on a GPU the next power of two, on a CPU `n`.
+
+    cuDNN plans each convolution anew for every number of rows, on an H200 for 0.35 s with a generator that renders a
+    picture in 0.002 s; and a batch whose members finish one by one would come by every number.
+    """
+    return n if device.type == "cpu" else 1 << (n - 1).bit_length()
 
 
 def halved(size: int) -> int:

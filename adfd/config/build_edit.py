@@ -31,6 +31,7 @@ from adfd.methods.reference_mixing import check_strength, checked_layers, sams_l
 from adfd.models.networks import REMEDY, Networks
 from adfd.models.sources import Sources
 from adfd.runs.animation import Animation
+from adfd.runs.background import Background
 from adfd.runs.directory import RunDirectory, read_summary
 from adfd.runs.edit import Edit
 from adfd.runs.making import Making
@@ -93,10 +94,12 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     anchors = partial(_anchors, stack, persons.sources, guidance, n_rendered, cfg.age_image)
     name, names = HydraConfig.get().runtime.choices["method"], others.sources.names if others else ()
     making = Making(stack, anchors, function, name, n_outputs, cfg.seed, names)
-    showing = Showing(making, run, trackers(cfg, run.path, "method", stack), cfg.logger.every_n_steps, moving)
+    background = Background()
+    kept = trackers(cfg, run.path, "method", stack)
+    showing = Showing(making, run, kept, cfg.logger.every_n_steps, moving, background)
     own = Ranks(ranks.is_global_zero, ranks.barrier, ranks.autocast)
     pasting = Pasting(persons, run) if cfg.paste else None
-    return Edit(persons, making, run, showing, own, cfg.photos_per_batch, pasting)
+    return Edit(persons, making, run, showing, own, cfg.photos_per_batch, background, pasting)
 
 
 @lru_cache(maxsize=64)

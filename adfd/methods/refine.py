@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adfd.basics.batching import OutOfMemory, halved
+from adfd.basics.batching import OutOfMemory, full_size, halved
 from adfd.basics.errors import AdfdError
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, objective
@@ -122,32 +122,34 @@ def refine(
     adam = torch.optim.Adam(codes, lr=refinement.lr)
     running = list(range(len(samples)))
     active: list[int] = []
+    filled: list[int] = []
     size = refinement.batch_size
     while running:
         if active != running[:size]:
             active = running[:size]
-            rows = [samples[i].row for i in active]
+            filled = active + active[-1:] * (full_size(len(active), anchors.s.device) - len(active))
+            rows = [samples[i].row for i in filled]
             constants, held = anchors.constants(rows), anchors.s[rows]
             if free is not None:
-                held = torch.where(networks.conv_mask, torch.stack([starts[i] for i in active]), held)
+                held = torch.where(networks.conv_mask, torch.stack([starts[i] for i in filled]), held)
         started = time.perf_counter()
-        s = torch.where(moving, torch.stack([codes[i] for i in active]), held)
-        previous_age = torch.tensor([samples[i].previous_age for i in active], device=s.device)
+        s = torch.where(moving, torch.stack([codes[i] for i in filled]), held)
+        previous_age = torch.tensor([samples[i].previous_age for i in filled], device=s.device)
         turns = refinement.views == "turn"
-        views = [networks.views.turn(samples[i].seed, samples[i].steps) for i in active] if turns else None
+        views = [networks.views.turn(samples[i].seed, samples[i].steps) for i in filled] if turns else None
         adam.zero_grad(set_to_none=True)
         fits = False
         with suppress(OutOfMemory):
             losses = objective(networks, networks.synthesis_pooled(s), constants, loss, previous_age, views)
-            readings = losses.readings()
+            readings = losses.readings()[: len(active)]
             if any(samples[i].steps < refinement.max_steps for i in active):
-                losses.total.sum().backward()
+                losses.total[: len(active)].sum().backward()
             fits = True
         if not fits:  # outside the with block, since the error keeps the failed attempt's tensors alive
             size = halved(len(active))
             continue
         finished = []
-        for i, code, reading in zip(active, s.detach(), readings, strict=True):
+        for i, code, reading in zip(active, s.detach()[: len(active)], readings, strict=True):
             on_step(samples[i], samples[i].steps, reading)
             if _advance(samples[i], code, reading, refinement):
                 finished.append(i)

@@ -174,7 +174,8 @@ class Networks(nn.Module):
     @torch.no_grad()
     def render(self, s: Tensor, batch_size: int = 1) -> Tensor:
         """Codes `[N, C]` to pooled images `[N, 3, 256, 256]`, without gradients, `batch_size` at a time."""
-        return torch.cat(in_parts(self.synthesis_pooled, s, batch_size))
+        (img,) = in_parts(lambda part: (self.synthesis_pooled(part),), s, batch_size)
+        return img
 
     def with_views(self, views: Views) -> Networks:
         """The same networks, whose `read_age` averages over these views."""
@@ -199,7 +200,7 @@ class Networks(nn.Module):
             img = self.synthesis(part) if age_image == "full" else self.synthesis_pooled(part)
             return pool(img), *self.read_age(img)
 
-        return Rendered(*map(torch.cat, zip(*in_parts(read, s, batch_size), strict=True)))
+        return Rendered(*in_parts(read, s, batch_size))
 
     def render_aged(self, s: Tensor, batch_size: int, age_image: str) -> tuple[Tensor, Tensor]:
         """Images `[N, 3, 256, 256]` and ages `[N]` of `render_read`, without the spread."""

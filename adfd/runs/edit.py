@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from adfd.basics.errors import AdfdError, describe, unwritable
@@ -14,6 +16,7 @@ from adfd.basics.files import Row
 from adfd.faces.people import People
 from adfd.methods.anchors import Anchors
 from adfd.methods.refine import Sample
+from adfd.runs.background import Background
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
 from adfd.runs.pasting import Pasting
@@ -34,6 +37,7 @@ class Edit:
     showing: Showing
     ranks: Ranks
     photos_per_batch: int
+    background: Background
     pasting: Pasting | None = None
     """Pastes outputs into their photos; None for no pasting."""
 
@@ -54,6 +58,7 @@ class Edit:
                         self.pasting.together(target_age)
                 if len(target_ages) > 1:
                     self.showing.lifespans(self.people.sources.names, sorted(target_ages))
+                self.background.wait()
             status = "finished"
             self.ranks.wait()
         except (KeyboardInterrupt, SystemExit):  # SystemExit where Slurm requeues the job
@@ -106,16 +111,23 @@ class Edit:
         """Make the `wanted` outputs, (row of the anchors, output); measure and store each as it finishes."""
         for warning in doubtful(self.making.networks, anchors):
             log.warning(warning)
-        for row in {row for row, _ in wanted}:
-            self._keep_references(anchors, row, target_age)
-        for sample in self.making.samples(anchors, wanted, target_age, on_step=self.showing.step):
-            self._keep_candidates(anchors.sources.names[sample.row], target_age, sample)
-            read, img = read_output(self.making, anchors, sample, target_age)
-            if img is not None:
-                name = f"{read['photo']}_age{target_age:g}_{sample.output}"
-                self.run.save_latent(name, sample.s)
-                read["image"] = self.run.save_image(name, img)
-            self._record(read)
+        try:
+            for row in {row for row, _ in wanted}:
+                self._keep_references(anchors, row, target_age)
+            for sample in self.making.samples(anchors, wanted, target_age, on_step=self.showing.step):
+                self._keep_candidates(anchors.sources.names[sample.row], target_age, sample)
+                read, img = read_output(self.making, anchors, sample, target_age)
+                self.background.add(partial(self._written, read, sample.s, img), then=self._record)
+        finally:
+            self.background.wait()  # also where the run was interrupted: what is made is not lost
+
+    def _written(self, read: Row, s: Tensor, img: Tensor | None) -> Row:
+        """Write an output's code and picture, if there is one; returns the row with the picture's path."""
+        if img is None:
+            return read
+        name = f"{read['photo']}_age{read['target_age']:g}_{read['output']}"
+        self.run.save_latent(name, s)
+        return read | {"image": self.run.save_image(name, img)}
 
     def _keep_references(self, anchors: Anchors, row: int, target_age: float) -> None:
         """Write the source and the anchor at full resolution, unless their files exist."""
@@ -124,9 +136,11 @@ class Edit:
             if crop := self.people.crop(name):
                 self.run.copy_image(f"{name}_source", crop)
             else:
-                self.run.save_image(f"{name}_source", self.making.render_source(anchors, row))
+                img = self.making.render_source(anchors, row)
+                self.background.add(partial(self.run.save_image, f"{name}_source", img))
         if not self.run.has_image(f"{name}_age{target_age:g}_anchor"):
-            self.run.save_image(f"{name}_age{target_age:g}_anchor", self.making.render_anchor(anchors, row))
+            img = self.making.render_anchor(anchors, row)
+            self.background.add(partial(self.run.save_image, f"{name}_age{target_age:g}_anchor", img))
 
     def _keep_candidates(self, photo: str, target_age: float, sample: Sample) -> None:
         for told in sample.candidates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import Any
 
@@ -21,6 +22,7 @@ from adfd.methods.anchors import Anchors
 from adfd.methods.objective import TERMS
 from adfd.methods.refine import Sample
 from adfd.models.networks import Networks
+from adfd.runs.background import THREADS
 from adfd.runs.directory import RunDirectory, summarize
 from adfd.runs.making import Making
 from adfd.stylespace.regions import REGIONS, region_shares
@@ -118,11 +120,11 @@ def _exceeded(networks: Networks, age: float, spread: float) -> float | None:
 @torch.inference_mode()
 def diversity(networks: Networks, run: RunDirectory) -> list[float]:
     """Mean pairwise perceptual distance between the outputs of each photo and age with several outputs."""
-    values = []
+    values, threads = [], ThreadPoolExecutor(THREADS)
     for photo, target_age in dict.fromkeys((row["photo"], row["target_age"]) for row in run.rows):
         rows = run.outputs(photo, target_age)
         if len(rows) > 1:
-            img = torch.cat([as_img(Image.open(run.path / row["image"])) for row in rows])
+            img = torch.cat(list(threads.map(lambda row: as_img(Image.open(run.path / row["image"])), rows)))
             features = networks.perceptual.features(pool(img.to(networks.device)))
             a, b = (list(side) for side in zip(*combinations(range(len(rows)), 2), strict=True))
             distance = networks.perceptual.distance([f[a] for f in features], [f[b] for f in features])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from adfd.basics import progress
 from adfd.basics.errors import describe, unwritable
 from adfd.basics.files import Row, atomic
 from adfd.runs.animation import Animation, animate
+from adfd.runs.background import Background
 from adfd.runs.directory import RunDirectory
 from adfd.runs.making import Making
 from adfd.runs.sheets import Tile, mark, outputs_sheet, render_sheet
@@ -31,6 +33,7 @@ class Showing:
     trackers: list[Tracker]
     every_n_steps: int
     animation: Animation
+    background: Background
 
     def step(self, photo: str, target_age: float, output: int, step: int, losses: dict[str, float]) -> None:
         """Record losses and age of every n-th refinement step."""
@@ -59,14 +62,20 @@ class Showing:
         rows = self.run.outputs(photo, target_age)
         if not rows:
             return
-        self._save_sheet(f"{photo}_age{target_age:g}", outputs_sheet(self.run.path, rows))
+        self._save_sheet(f"{photo}_age{target_age:g}", partial(outputs_sheet, self.run.path, rows))
 
-    def _save_sheet(self, name: str, sheet: Image.Image) -> None:
+    def _save_sheet(self, name: str, draw: Callable[[], Image.Image]) -> None:
         path = self.run.path / "sheets" / f"{name}.png"
-        with atomic(path) as stream:
-            sheet.save(stream, "PNG", compress_level=1)
-        for tracker in self.trackers:
-            tracker.sheet(name, path)
+
+        def save() -> None:
+            with atomic(path) as stream:
+                draw().save(stream, "PNG", compress_level=1)
+
+        def track(_: None) -> None:
+            for tracker in self.trackers:
+                tracker.sheet(name, path)
+
+        self.background.add(save, then=track)
 
     def lifespans(self, photos: Sequence[str], target_ages: list[float]) -> None:
         """For each photo, write the strip of all ages, if there is one output per age, and each output's animation."""
@@ -94,8 +103,8 @@ class Showing:
         for row in rows:
             detail = f"reads {row['age']:.1f}, identity {row['id_similarity_source']:.2f}"
             tiles.append(Tile(self.run.path / row["image"], f"at {row['target_age']:g} years", detail, mark(row)))
-        sheet = render_sheet(f"{photo}, {self.making.method_name} over the ages", tiles)
-        self._save_sheet(f"{photo}_lifespan", sheet)
+        title = f"{photo}, {self.making.method_name} over the ages"
+        self._save_sheet(f"{photo}_lifespan", partial(render_sheet, title, tiles))
 
     def _animate(self, name: str, codes: list[str]) -> None:
         """Write the animation through the codes of these names, unless an animation at least as new exists."""

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from adfd.basics.batching import OutOfMemory, best_size, in_parts
+from adfd.basics import batching
+from adfd.basics.batching import OutOfMemory, best_size, full_size, in_parts
 from adfd.basics.errors import AdfdError
 
 
 def small_device(rows: int, seen: list[int]):
-    def double(part: Tensor) -> Tensor:
+    def double(part: Tensor) -> tuple[Tensor, ...]:
         seen.append(len(part))
         if len(part) > rows:
             raise OutOfMemory("CUDA out of memory")
-        return 2 * part
+        return 2 * part, -part
 
     return double
 
@@ -24,8 +25,30 @@ def small_device(rows: int, seen: list[int]):
 def test_parts_shrink_to_what_fits_and_none_is_lost(rows: int, expected: list[int]) -> None:
     seen: list[int] = []
     batch = torch.arange(10.0)
-    assert torch.equal(torch.cat(in_parts(small_device(rows, seen), batch, 8)), 2 * batch)
+    doubled, negative = in_parts(small_device(rows, seen), batch, 8)
+    assert torch.equal(doubled, 2 * batch)
+    assert torch.equal(negative, -batch)
     assert seen == expected
+
+
+@pytest.mark.parametrize(("n", "filled"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (33, 64)])
+def test_batches_are_filled_up_to_powers_of_two_on_a_gpu_only(n: int, filled: int) -> None:
+    assert full_size(n, torch.device("cuda")) == filled
+    assert full_size(n, torch.device("cpu")) == n
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(8, [8, 2]), (5, [8, 4, 4, 2])])
+def test_what_fills_a_part_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, rows: int, expected: list[int]) -> None:
+    monkeypatch.setattr(batching, "full_size", lambda n, device: full_size(n, torch.device("cuda")))
+    seen: list[int] = []
+    batch = torch.arange(20.0).reshape(10, 2)
+    doubled, negative = in_parts(small_device(rows, seen), batch, 8)
+    assert torch.equal(doubled, 2 * batch)
+    assert torch.equal(negative, -batch)
+    assert seen == expected
+    seen.clear()
+    assert torch.equal(in_parts(small_device(9, seen), batch[:7], 7)[0], 2 * batch[:7])
+    assert seen == [8]
 
 
 def test_one_row_that_does_not_fit_is_an_error_with_its_remedy() -> None:

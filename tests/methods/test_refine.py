@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from adfd.basics.batching import full_size
 from adfd.basics.errors import AdfdError
 from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, identity_weight, objective
@@ -102,6 +103,30 @@ def test_a_batch_that_does_not_fit_is_halved(
     assert found.keys() == expected.keys()
     for key, sample in found.items():
         assert torch.equal(sample.s, expected[key].s)
+        assert (sample.steps, sample.evaluations) == (expected[key].steps, expected[key].evaluations)
+
+
+@pytest.mark.parametrize("keys", [{}, {"views": "turn"}])
+def test_batches_filled_up_as_on_a_gpu_give_the_same(
+    tiny: Networks, anchors: Anchors, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
+) -> None:
+    """Equal but for rounding, as in the test of samples that do not mix."""
+    expected = finish(tiny, anchors, starts(tiny, anchors), batch_size=3, max_steps=2, **keys)
+    drawn: list[int] = []
+    synthesis = tiny.generator.synthesis_pooled
+
+    def counted(s: torch.Tensor, size: int) -> torch.Tensor:
+        drawn.append(len(s))
+        return synthesis(s, size)
+
+    monkeypatch.setitem(refine.__globals__, "full_size", lambda n, device: full_size(n, torch.device("cuda")))
+    monkeypatch.setattr(tiny.generator, "synthesis_pooled", counted)
+    found = finish(tiny, anchors, starts(tiny, anchors), batch_size=3, max_steps=2, **keys)
+    assert set(drawn) == {4}
+    assert found.keys() == expected.keys()
+    for key, sample in found.items():
+        assert sample.losses == pytest.approx(expected[key].losses, rel=1e-3, abs=1e-6)
+        assert (sample.s - expected[key].s).abs().mean() < 1e-3
         assert (sample.steps, sample.evaluations) == (expected[key].steps, expected[key].evaluations)
 
 
