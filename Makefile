@@ -72,7 +72,7 @@ channels: install ## Remake the channel statistics that ship with the package (4
 	$(call CHANNELS,mobile,sensitivity,correlation,sensitivity)
 	$(call CHANNELS,mobile,intervention,sensitivity,intervention)
 	$(call CHANNELS,mobile,intervention,intervention,layers) analysis.select=layers
-	$(call CHANNELS,mobile,nature,layers,nature)
+	$(call CHANNELS,mobile,nature,layers,nature) analysis.n_samples=1000
 	cp outputs/channels/mobile/nature/channels.npz adfd/data/mobilestylegan-ffhq-1024.npz
 	$(BIN)/python -m adfd.analyze model=tiny hydra.run.dir=outputs/channels/tiny/correlation
 	$(call CHANNELS,tiny,sensitivity,correlation,sensitivity)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adfd.config import build_edit, build_prepare, build_shared
+from adfd.methods.anchors import Anchors
+from adfd.methods.refine import Sample
 from adfd.runs import edit, making, showing
 from adfd.runs.directory import RunDirectory
+from adfd.runs.making import Making
 from adfd.stylespace.regions import REGIONS
 from tests.conftest import QUICK, rows_of
 from tests.processes import start
@@ -226,14 +231,19 @@ def test_nan_is_a_row_and_a_run_of_nothing_else_has_failed(
 
 
 def test_interruption_leaves_a_readable_run(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = edit.Edit._record
+    original, write = edit.read_output, RunDirectory.save_image
 
-    def interrupting(self: edit.Edit, row: dict) -> None:
-        original(self, row)
-        if row["output"] == 1:
+    def interrupted(making: Making, anchors: Anchors, sample: Sample, target_age: float) -> tuple:
+        if sample.output == 2:
             raise KeyboardInterrupt
+        return original(making, anchors, sample, target_age)
 
-    monkeypatch.setattr(edit.Edit, "_record", interrupting)
+    def slow(self: RunDirectory, name: str, img: torch.Tensor) -> str:
+        time.sleep(0.1)  # the pictures made before are still being written
+        return write(self, name, img)
+
+    monkeypatch.setattr(edit, "read_output", interrupted)
+    monkeypatch.setattr(RunDirectory, "save_image", slow)
     with pytest.raises(SystemExit) as exit:
         run_stage(*FACES, "method.n_outputs=3", "refine.batch_size=1", directory="run")
     assert exit.value.code == 130

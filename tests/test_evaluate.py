@@ -20,7 +20,7 @@ from PIL import Image
 from adfd.basics.errors import AdfdError
 from adfd.config import build_evaluate, build_independent, build_shared
 from adfd.evaluation import calibration, jobs, measuring, panel
-from adfd.evaluation.bank import WIDE
+from adfd.evaluation.bank import FEATURES, WIDE
 from adfd.evaluation.bootstrap import Bootstrap
 from adfd.evaluation.foreign import Folder, parse
 from adfd.evaluation.jobs import Estimate, Job, find_runs, label, steering
@@ -401,7 +401,9 @@ def test_a_folder_of_pictures(run_stage: Run, run: Path, tmp_path: Path, tiny: N
     assert rows["ann", 70, 0]["file"].endswith("ann_age70_0.png")
     row = rows["bob", 70, 0]
     img, source = img_of(pictures / "bob_age70.png"), img_of(sources / "bob.jpg")
-    assert row["age"] == pytest.approx(WIDE.read(tiny.age, img)[0].item(), rel=1e-4)
+    asked = tiny.with_views(replace(WIDE, features=FEATURES))
+    assert asked.reads_features
+    assert row["age"] == pytest.approx(asked.read_age(img)[0].item(), rel=1e-4)
     similarity = tiny.id_similarity(tiny.embed(img), tiny.embed(source)).item()
     assert row["id_similarity_source"] == pytest.approx(similarity, rel=1e-4)
     assert rows["cyd", 70.5, 0]["id_similarity_source"] is None

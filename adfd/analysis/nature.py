@@ -1,10 +1,14 @@
-"""Statistics of natural (unedited) faces: the bent age path, a gender classifier, the age judge's spread.
+"""Statistics of natural (unedited) faces: the bent age path, a gender classifier, the age judge's spread, and a
+linear model of its readings.
 
 The ridge direction of age leaves the distribution of faces when followed far towards childhood: it gives adult features
 on a small face. The conditional mean of `w` given age, at fixed gender, stays within the distribution but makes all
 faces alike. The average of both directions gives children who still resemble the person. Towards old age the ridge
 direction stays within the distribution but drifts towards one gender; there it is corrected so that the gender
 classifier reads the same along it.
+
+The linear model tells the age judge's reading from the perceptual features. It cannot follow the judge's errors on
+single faces, so that both together tell more about a face's age than the judge alone (docs/realism.md).
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ class Nature:
     """Views over which ages are averaged."""
     ridge: float
     """Penalty of the classifier, on whitened `w`."""
+    features_ridge: float
+    """Penalty of the linear model of age, on standardised features."""
     mixture: float
     """The step towards childhood: 0 is the ridge direction alone, 1 the conditional mean alone."""
     batch_size: int
@@ -58,8 +64,9 @@ class Nature:
         for key, least in {"n_samples": 50, "batch_size": 1}.items():
             if getattr(self, key) < least:
                 raise AdfdError(f"analysis.{key} must be at least {least}, got {getattr(self, key)}")
-        if not self.ridge > 0:
-            raise AdfdError(f"analysis.ridge must be positive, got {self.ridge}")
+        for key in ("ridge", "features_ridge"):
+            if not getattr(self, key) > 0:
+                raise AdfdError(f"analysis.{key} must be positive, got {getattr(self, key)}")
         if not 0 <= self.mixture <= 1:
             raise AdfdError(f"analysis.mixture must lie in 0..1, got {self.mixture}")
         check_psi(self.psi)
@@ -67,7 +74,8 @@ class Nature:
     @property
     def key(self) -> dict[str, Any]:
         """Settings that a face's readings depend on, besides networks and seed."""
-        return {"analysis": "nature", "psi": self.psi, "views": [self.views.flip, self.views.shift, *self.views.zooms]}
+        views = [self.views.flip, self.views.shift, *self.views.zooms]
+        return {"analysis": "nature", "psi": self.psi, "views": views, "features": True}
 
     def n_units(self, networks: Networks) -> int:
         """Number of faces to render and judge."""
@@ -75,29 +83,38 @@ class Nature:
 
     def rehearse(self, networks: Networks, seed: int) -> None:
         """Do one unit of the work, to measure its duration."""
-        read(networks.with_views(self.views), faces(networks, 1, self.psi, seed), 1, lambda n: None)
+        read(self._asked(networks), faces(networks, 1, self.psi, seed), 1, lambda n: None)
 
     def __call__(self, networks: Networks, seed: int, shards: Shards) -> Channels:
         """Judge random faces, and return the channel statistics with those of natural faces."""
-        asked, found = networks.with_views(self.views), []
+        asked, found = self._asked(networks), []
         for rows, w in latents(networks, self.n_samples, self.psi, seed):
             name = f"faces-{rows.start:07}-{rows.stop:07}"
             found.append({"w": w.cpu()} | shards(name, len(rows), partial(read, asked, w, self.batch_size)))
         readings = {key: torch.cat([part[key] for part in found]) for key in found[0]}
-        return fit(known_channels(networks, self.psi, seed), readings, self.ridge, self.mixture)
+        known = known_channels(networks, self.psi, seed)
+        of_features = features_model(networks.perceptual.name, readings, self.features_ridge)
+        return replace(fit(known, readings, self.ridge, self.mixture), **of_features)
+
+    def _asked(self, networks: Networks) -> Networks:
+        """The networks with these views, and without an earlier model of age."""
+        return networks.with_views(replace(self.views, features=0))
 
 
 @torch.inference_mode()
 def read(networks: Networks, w: Tensor, batch_size: int, on_unit: OnUnit) -> Arrays:
-    """Render faces `w` `[n, 512]` and judge them: `age` and `spread` over the views, `p_female`, `[n]` each."""
-    ages, spreads, genders = [], [], []
+    """Render faces `w` `[n, 512]` and judge them: `age` and `spread` over the views, `p_female`, `[n]` each, and
+    `features` `[n, F]`."""
+    ages, spreads, genders, features = [], [], [], []
     for part in w.split(batch_size):
         img, age, spread = networks.render_read(networks.affine(part), len(part), "pooled")
         ages.append(age)
         spreads.append(spread)
         genders.append(row_by_row(networks.gender, img).exp()[:, 0])
+        features.append(networks.features(img))
         on_unit(len(part))
-    return {"age": torch.cat(ages), "spread": torch.cat(spreads), "p_female": torch.cat(genders)}
+    columns = {"age": ages, "spread": spreads, "p_female": genders, "features": features}
+    return {name: torch.cat(parts) for name, parts in columns.items()}
 
 
 def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Channels:
@@ -127,6 +144,29 @@ def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Chan
         natural_spread=natural_spread.float(),
         n_samples_nature=len(w),
     )
+
+
+def features_model(name: str, readings: Arrays, ridge: float) -> dict[str, Any]:
+    """Entries of `Channels`: the linear model of `age` `[n]` from `features` `[n, F]`, those of the distance `name`.
+
+    Ridge regression on standardised features; `ridge`, the penalty, is in units of faces.
+    """
+    features, age = readings["features"].double().cpu(), readings["age"].double().cpu()
+    last = torch.arange(len(age)) % HELD_OUT == HELD_OUT - 1
+
+    def regress(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+        mean, deviations = x.mean(dim=0), x - x.mean(dim=0)
+        covariance = deviations.T @ deviations
+        penalty = ridge / len(x) * covariance.diagonal() + 1e-9 * covariance.trace() / len(covariance)
+        direction = torch.linalg.solve(covariance + penalty.diag(), deviations.T @ (y - y.mean()))
+        return direction, (y.mean() - mean @ direction).item()
+
+    direction, bias = regress(features[~last], age[~last])
+    error = features[last] @ direction + bias - age[last]
+    r2 = 1 - (error.square().mean() / age[last].var(correction=0)).item()
+    direction, bias = regress(features, age)
+    values = {"age_features": direction.float(), "age_features_bias": bias}
+    return values | {"age_features_of": name, "age_features_r2": r2}
 
 
 def readout(w: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, float]:

@@ -20,7 +20,7 @@ from adfd.basics.files import cell
 from adfd.config.build_prepare import people, references
 from adfd.config.build_shared import fabric, networks, plain, settings
 from adfd.config.build_trackers import trackers
-from adfd.config.check_edit import check, target_ages
+from adfd.config.check_edit import check, target_ages, tell_missing
 from adfd.faces.photos import find_photos
 from adfd.faces.prepared import write_table
 from adfd.methods.anchors import Anchors, transformed_anchors
@@ -74,8 +74,7 @@ def edit(cfg: DictConfig, run: RunDirectory) -> Edit:
     stack = networks(cfg)
     if stack.transformer is None or ("perturbation" in cfg.method and stack.channels is None):
         raise AdfdError(f"model.channels has no value, and this method needs a channels file; {REMEDY}")
-    if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
-        log.info("the channels file lacks analysis=nature: gender and natural spread of samples are not checked")
+    tell_missing(cfg, stack)
     persons = people(cfg)
     write_table(persons.faces, run.path / ("photos.csv" if ranks.is_global_zero else f"photos.{ranks.global_rank}.csv"))
     others = references(cfg)

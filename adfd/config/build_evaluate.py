@@ -62,7 +62,7 @@ def records(cfg: DictConfig, output: Path) -> list[Record]:
     chosen = plain(cfg)
     folder: Folder = settings(cfg.folder)
     run = RunDirectory(output, pictures(cfg), told(cfg))
-    score(run, folder, settings(cfg.prepare), networks(cfg, channels=False))
+    score(run, folder, settings(cfg.prepare), networks(cfg))
     return [record(output, Path(cfg.paths.root), [chosen["model"]["_target_"].partition(".")[0]])]
 
 
@@ -85,14 +85,17 @@ def measuring(cfg: DictConfig, run: Record) -> Measuring:
 
 
 def views_of(run: Record) -> Views:
-    """The views in a run's config; one view where it has none. Raises AdfdError where they are malformed."""
+    """The views in a run's config, for age networks that have no second reading; one view where it has none.
+
+    Raises AdfdError where they are malformed.
+    """
     from adfd.models.views import ONE_VIEW, Views
 
     told = run.config.get("views")
     if told is None:
         return ONE_VIEW
     try:
-        return Views(bool(told["flip"]), int(told["shift"]), [float(zoom) for zoom in told["zooms"]])
+        return Views(bool(told["flip"]), int(told["shift"]), [float(zoom) for zoom in told["zooms"]], 0)
     except (KeyError, TypeError, ValueError) as error:
         raise AdfdError(f"{run.directory}: views are not of the kind that a run writes, got {told!r:.80}") from error
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from adfd.basics.errors import AdfdError
 from adfd.config.build_shared import plain
 from adfd.config.build_trackers import check_logger
+
+if TYPE_CHECKING:
+    from adfd.models.networks import Networks
+
+log = logging.getLogger(__name__)
 
 
 def check(cfg: DictConfig) -> None:
@@ -42,3 +49,12 @@ def target_ages(cfg: DictConfig) -> list[float]:
     if not values:
         raise AdfdError("target_age is an empty list; give at least one age")
     return list(dict.fromkeys(float(value) for value in values))
+
+
+def tell_missing(cfg: DictConfig, stack: Networks) -> None:
+    """Log which settings have no effect since the channels file lacks the results of analysis=nature."""
+    if stack.channels is not None and stack.channels.gender_readout is None and cfg.accept.check:
+        log.info("the channels file lacks analysis=nature: gender and natural spread of samples are not checked")
+    if cfg.views.features and not stack.reads_features:
+        told = "the channels file has no linear model of age for %s (analysis=nature): ages are the age network's alone"
+        log.info(told, stack.perceptual.name)

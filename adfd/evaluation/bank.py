@@ -32,7 +32,9 @@ RIDGE = 0.1
 """Ridge penalty, as a fraction of the mean variance of the latents' coordinates."""
 OF_MANY = 16
 ENDS_SHARD = 50
-WIDE = Views(flip=True, shift=8, zooms=[0.88, 0.94, 1.06, 1.12])
+WIDE = Views(flip=True, shift=8, zooms=[0.88, 0.94, 1.06, 1.12], features=0)
+FEATURES = 0.5
+"""Weight of the second reading of the age. Both as conf/views/wide.yaml has them."""
 
 
 @torch.no_grad()
@@ -50,6 +52,7 @@ def read(networks: Networks, panel: Panel, vgg16: VggFeatures, w: Tensor) -> dic
         "age": row_by_row(networks.age, img),
         "age_wide": mean,
         "spread_wide": spread,
+        "age_default": torch.lerp(mean, networks.age_from_features(img), FEATURES),
         "embedding": row_by_row(networks.embed, img),
         "p_female": networks.gender(img).exp()[:, 0],
         "faceres_age": faceres.age,

@@ -34,7 +34,7 @@ class Natural:
     """N unedited faces."""
 
     age: np.ndarray
-    """`[N]`, in years: the estimate of the loop's age judge, averaged over the wide views, as for outputs."""
+    """`[N]`, in years, as a run reads its outputs by default: `Networks.read_age` with the wide views."""
     faceres_age: np.ndarray
     """`[N]`, in faceres' years."""
     faceapi_age: np.ndarray
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
         return 1
     banks = [read_arrays(Path(path)) for path in arguments[1:]]
     made = Natural(
-        age=np.concatenate([bank["age_wide"] for bank in banks]),
+        age=np.concatenate([bank["age_default"] for bank in banks]),
         faceres_age=np.concatenate([bank["faceres_age"] for bank in banks]),
         faceapi_age=np.concatenate([bank["faceapi_age"].mean(axis=1) for bank in banks]),
         features=np.concatenate([bank["vgg16"] for bank in banks]),

@@ -17,6 +17,7 @@ from adfd.basics.files import Row
 from adfd.models.networks import Networks
 
 REPEATS = 5
+TIMED = 16
 PLAIN = (8, 256, 64)
 """Batch, channels and side of the plain convolution whose throughput is taken as the device's peak."""
 
@@ -73,10 +74,14 @@ def differences(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Row:
 
 
 def precisions(cpu: Networks, device: torch.device, n: int = 2) -> list[Row]:
-    """For each precision on the device: differences from float32 on the CPU, and seconds per step."""
+    """For each precision on the device: differences from float32 on the CPU, and seconds per sample of a step.
+
+    The time is that of a batch of `n`, and on a GPU of `TIMED` samples, since few do not fill one.
+    """
     expected = step(cpu, codes(cpu, n))
     networks = copy.deepcopy(cpu).to(device)
     s = codes(cpu, n).to(device)
+    many = s if device.type == "cpu" else codes(cpu, TIMED).to(device)
     bf16: Callable[[], AbstractContextManager] = lambda: torch.autocast(device.type, torch.bfloat16)  # noqa: E731
     ways: dict[str, tuple[bool, Callable[[], AbstractContextManager], bool]] = {
         "float32": (False, nullcontext, True),
@@ -93,7 +98,7 @@ def precisions(cpu: Networks, device: torch.device, n: int = 2) -> list[Row]:
         with autocast():
             found = step(networks, s)
             rows.append({"precision": name, **differences(found, expected)})
-            rows[-1]["seconds"] = seconds(lambda: step(networks, s), device) / n
+            rows[-1]["seconds"] = seconds(lambda: step(networks, many), device) / len(many)
     round_to_tf32(False)
     return rows
 

@@ -60,7 +60,7 @@ class Rendered(NamedTuple):
     img: Tensor
     """`[N, 3, 256, 256]`, pooled."""
     age: Tensor
-    """`[N]`, in years: the mean over the views."""
+    """`[N]`, in years, of `Networks.read_age`."""
     spread: Tensor
     """`[N]`, in years: the standard deviation over the views; large where the age judge is uncertain."""
 
@@ -74,7 +74,8 @@ class Networks(nn.Module):
     `w_plus` `[N, L, 512]`. With `low_pass`, pooled pictures are synthesised without the full-size one where the
     generator supports it: equal to 1e-6 and faster.
 
-    `age` reads the picture itself; methods use `read_age`, the mean of `age` over the `views`.
+    `age` reads the picture itself; methods use `read_age`, the mean of `age` over the `views` together with a second
+    reading.
     """
 
     generator: Generator
@@ -178,15 +179,52 @@ class Networks(nn.Module):
         return img
 
     def with_views(self, views: Views) -> Networks:
-        """The same networks, whose `read_age` averages over these views."""
+        """The same networks, whose `read_age` uses these views."""
         asked = copy.copy(self)
         asked.views = views
         return asked
 
     @torch.no_grad()
     def read_age(self, img: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimated ages of images `[N, 3, H, W]`, in years: mean and standard deviation over the views, `[N]` each."""
-        return self.views.read(self.age, img)
+        """Estimated ages of images `[N, 3, H, W]`, in years, and the standard deviations over the views, `[N]` each.
+
+        The age is the mean of the age network's readings over the views. With `views.features` above 0 it is averaged
+        with what a linear model, fitted to that network's readings, tells from the picture's features: errors that the
+        network makes on single faces are not in the model (docs/realism.md). Where `reads_features` is False, the
+        network's reading stands alone.
+        """
+        age, spread = self.views.read(self.age, img)
+        if self.views.features and self.reads_features:
+            age = torch.lerp(age, self.age_from_features(img), self.views.features)
+        return age, spread
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the channel statistics hold a linear model of age for this stack's perceptual features."""
+        known = self.channels
+        return known is not None and known.age_features is not None and known.age_features_of == self.perceptual.name
+
+    @torch.no_grad()
+    def features(self, img: Tensor) -> Tensor:
+        """The mean of each perceptual feature map of images `[N, 3, H, W]`: `[N, F]`."""
+
+        def means(one: Tensor) -> Tensor:
+            return torch.cat([maps.mean(dim=(2, 3)) for maps in self.perceptual.features(one)], dim=1)
+
+        return means(img) if img.is_cuda else row_by_row(means, img)
+
+    def age_from_features(self, img: Tensor) -> Tensor:
+        """Ages `[N]` of images `[N, 3, H, W]`, in years, by the channel statistics' linear model of `features`.
+
+        Raises AdfdError where they hold none, or one of other features.
+        """
+        known, features = self.channels, self.features(img)
+        if known is None or known.age_features is None or known.age_features_bias is None:
+            raise AdfdError(f"the channels file of {self.name} has no linear model of age; {REMEDY}")
+        if len(known.age_features) != features.shape[1]:
+            told = f"a linear model of age from {len(known.age_features)} features"
+            raise AdfdError(f"the channels file of {self.name} has {told}, and the pictures have {features.shape[1]}")
+        return features @ known.age_features.to(img) + known.age_features_bias
 
     @torch.no_grad()
     def render_read(self, s: Tensor, batch_size: int, age_image: str) -> Rendered:

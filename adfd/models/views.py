@@ -26,6 +26,9 @@ class Views:
     """Shift to the left, right, up and down, in px of the 256 px picture; 0 for no shifted views."""
     zooms: list[float]
     """Scale factors about the centre; beyond the picture's edge its border pixels are repeated."""
+    features: float
+    """Weight, 0..1, of a second reading of the age: by a linear model of the picture's perceptual features
+    (`Networks.read_age`); 0 for the age network alone."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift < POOLED_SIZE / 4:
@@ -33,6 +36,9 @@ class Views:
         for zoom in self.zooms:
             if not 0.5 <= zoom <= 2:
                 raise AdfdError(f"views.zooms must lie in 0.5..2, got {zoom}")
+
+        if not 0 <= self.features <= 1:
+            raise AdfdError(f"views.features must lie in 0..1, got {self.features}")
 
     def __len__(self) -> int:
         return len(self.frames) + 1
@@ -80,7 +86,7 @@ class Views:
         return table.mean(dim=0), table.std(dim=0, correction=0)
 
 
-ONE_VIEW = Views(flip=False, shift=0, zooms=[])
+ONE_VIEW = Views(flip=False, shift=0, zooms=[], features=0)
 
 
 @lru_cache(maxsize=1024)

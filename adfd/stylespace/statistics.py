@@ -26,8 +26,10 @@ PER_CHANNEL = (
     *("perceptual_change", "region_change"),
 )
 """Arrays of a channels file with one row per channel."""
-SCHEMA_VERSION = 3
-READABLE = (2, 3)  # version 2 lacks the results of analysis=nature
+SCHEMA_VERSION = 4
+READABLE = (2, 3, 4)  # version 2 lacks the results of analysis=nature, version 3 the model of age from features
+NAMES = ("generator", "age_features_of")
+"""Entries of a channels file that are text."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ class Channels:
     """`[B]`, years: mean age of the faces in each bracket of ages, ascending."""
     natural_spread: Tensor | None = None
     """`[B]`, years: 90 % of the faces in the bracket have a spread of the reading over the views of at most this."""
+    age_features: Tensor | None = None
+    """`[F]`: linear model of age; `features @ age_features + age_features_bias` is in years, for the `features` of a
+    picture as `Networks` has them."""
+    age_features_bias: float | None = None
+    age_features_of: str | None = None
+    """Name of the perceptual distance whose features these are."""
+    age_features_r2: float | None = None
+    """R2 of that model on held-out faces."""
     n_samples_nature: int | None = None
     """Faces of analysis=nature."""
 
@@ -224,7 +234,7 @@ class Channels:
 
 
 def _and(versions: tuple[int, ...]) -> str:
-    return " and ".join(map(str, versions))
+    return f"{', '.join(map(str, versions[:-1]))} and {versions[-1]}"
 
 
 def adjusted(p: Tensor) -> Tensor:
@@ -237,7 +247,7 @@ def adjusted(p: Tensor) -> Tensor:
 def _check(arrays: dict[str, Any], path: Path) -> None:
     """Raise AdfdError where an array of a channels file is not numeric, or its columns differ in length."""
     for key, array in arrays.items():
-        if (array.dtype.kind == "U") != (key == "generator") or (key == "generator" and array.ndim):
+        if (array.dtype.kind == "U") != (key in NAMES) or (key in NAMES and array.ndim):
             raise AdfdError(f"channels file {path}: {key} is of another kind, got {array.dtype} of shape {array.shape}")
     lengths = {key: array.shape[:1] for key, array in arrays.items() if key in PER_CHANNEL}
     if len(set(lengths.values())) > 1:

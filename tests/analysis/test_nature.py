@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adfd.analysis.nature import fit, older_year, readout, spreads_by_age, younger_year
+from adfd.analysis.nature import features_model, fit, older_year, readout, spreads_by_age, younger_year
 from adfd.basics.errors import AdfdError
 from adfd.models.age_path import LatentAgePath
 from adfd.models.sources import Sources
@@ -67,6 +67,25 @@ def test_spread_of_each_bracket_with_faces_enough(planted: dict[str, Tensor]) ->
     )
     with pytest.raises(AdfdError, match="no 10 faces of like age among 5"):
         spreads_by_age(planted["age"][:5], planted["spread"][:5])
+
+
+def test_the_linear_model_of_age_leaves_out_the_judges_errors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = 40 + 10 * torch.randn(2000, generator=generator)
+    noise = torch.randn(2000, 8, generator=generator) * torch.logspace(-3, 1, 8)
+    features = torch.outer(true, torch.logspace(-3, 0, 8)) + noise + 5
+    judged = true + 6 * torch.randn(2000, generator=generator)
+    found = features_model("planted", {"features": features, "age": judged}, 10)
+    assert found["age_features_of"] == "planted"
+    told = features @ found["age_features"] + found["age_features_bias"]
+    assert (told - true).std() < 3
+    both = (told + judged) / 2
+    assert (both - true).std() < 0.7 * (judged - true).std()
+    explained = 1 - (told - judged).var() / judged.var()  # of the variance, 100 of 136 is the true age's
+    assert found["age_features_r2"] == pytest.approx(explained.item(), abs=0.05)
+    shifted = features_model("planted", {"features": 100 * features + 7, "age": judged}, 10)
+    again = (100 * features + 7) @ shifted["age_features"] + shifted["age_features_bias"]
+    assert torch.allclose(again, told, atol=0.05)  # standardised: scales do not matter
 
 
 def test_the_path_bends_at_a_persons_own_age(planted: dict[str, Tensor]) -> None:

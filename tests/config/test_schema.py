@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfd.basics.errors import AdfdError
 from adfd.config import build_analyze, build_edit, build_evaluate, build_shared, schema
+from adfd.evaluation import bank
 
 pytestmark = pytest.mark.thorough
 
@@ -50,6 +51,12 @@ OPTIONS = [
 def composed(*overrides: str, stage: str = "edit") -> DictConfig:
     with initialize_config_dir(str(schema.CONF), version_base="1.3"):
         return compose(stage, overrides=[*overrides])
+
+
+def test_natural_faces_are_read_as_outputs_are() -> None:
+    views = composed().views
+    assert (views.flip, views.shift, list(views.zooms)) == (bank.WIDE.flip, bank.WIDE.shift, bank.WIDE.zooms)
+    assert views.features == bank.FEATURES
 
 
 def test_every_group_is_covered() -> None:

@@ -20,7 +20,7 @@ from adfd.models.networks import Networks
 from adfd.models.views import ONE_VIEW, Views
 from tests.methods.test_methods import LOSS, PERTURBATION, REFINEMENT, WANTED, ignore
 
-WIDE = Views(flip=True, shift=8, zooms=[0.9, 1.1])
+WIDE = Views(flip=True, shift=8, zooms=[0.9, 1.1], features=0)
 MOVES = Realignment(max_moves=12, tolerance=0.5, reach=60, n_samples=5, interval=6, after_steps=True)
 LENIENT = Acceptance(check=True, identity=-99, age=500, spread=500, gender=False, rms=500)
 
@@ -44,6 +44,27 @@ def test_a_reading_is_the_mean_over_the_views(tiny: Networks, anchors: Anchors) 
     assert torch.allclose(age, table.mean(dim=0), atol=1e-3)
     assert torch.allclose(spread, table.std(dim=0, correction=0), atol=1e-3)
     assert torch.allclose(tiny.read_age(anchors.img)[0], tiny.age(anchors.img), atol=1e-3)
+
+
+def test_the_second_reading_is_the_linear_models(tiny: Networks, anchors: Anchors) -> None:
+    assert tiny.channels is not None
+    means = torch.cat([maps.mean(dim=(2, 3)) for maps in tiny.perceptual.features(anchors.img)], dim=1)
+    weights = torch.linspace(-1, 1, means.shape[1])
+    known = replace(tiny.channels, age_features=weights, age_features_bias=40.0, age_features_of=tiny.perceptual.name)
+    asked = tiny.with_views(replace(WIDE, features=0.25))
+    asked.channels = known
+    alone, spread = tiny.with_views(WIDE).read_age(anchors.img)
+    age, same_spread = asked.read_age(anchors.img)
+    assert torch.allclose(age, 0.75 * alone + 0.25 * (means @ weights + 40), atol=1e-3)
+    assert torch.equal(spread, same_spread)
+    asked.channels = replace(known, age_features_of="others")
+    assert not asked.reads_features
+    assert torch.equal(asked.read_age(anchors.img)[0], alone)
+    asked.channels = replace(known, age_features=weights[1:])
+    with pytest.raises(AdfdError, match=f"linear model of age from {len(weights) - 1} features"):
+        asked.read_age(anchors.img)
+    with pytest.raises(AdfdError, match=r"views\.features must lie in 0\.\.1, got 2"):
+        replace(WIDE, features=2)
 
 
 def test_realigned_codes_read_nearer_to_the_anchors(tiny: Networks, anchors: Anchors) -> None:

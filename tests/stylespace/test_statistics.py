@@ -142,7 +142,7 @@ def test_files_of_others_are_refused(tmp_path: Path, tiny: Networks) -> None:
     with pytest.raises(AdfdError, match=r"bad\.npz is not readable"):
         Channels.load(tmp_path / "bad.npz", "tiny-0")
     np.savez(tmp_path / "old.npz", schema_version=np.asarray(1), generator=np.asarray("tiny-0"))
-    with pytest.raises(AdfdError, match=f"schema 1, this program reads 2 and {SCHEMA_VERSION}; make one with"):
+    with pytest.raises(AdfdError, match=f"schema 1, this program reads 2, 3 and {SCHEMA_VERSION}; make one with"):
         Channels.load(tmp_path / "old.npz", "tiny-0")
     np.savez(tmp_path / "other.npz", schema_version=SCHEMA_VERSION, generator=np.asarray("tiny-0"), more=np.zeros(3))
     with pytest.raises(AdfdError, match=f"schema {SCHEMA_VERSION}"):
@@ -159,6 +159,14 @@ def test_a_file_holds_what_was_known(tmp_path: Path, tiny: Networks) -> None:
         a, b = getattr(tiny.channels, field.name), getattr(read, field.name)
         if isinstance(b, torch.Tensor):
             assert torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_files_of_earlier_versions_are_read(tmp_path: Path, version: int) -> None:
+    np.savez(tmp_path / "old.npz", schema_version=version, generator=np.asarray("tiny-0"), age_year=np.ones(3))
+    read = Channels.load(tmp_path / "old.npz", "tiny-0")
+    assert read.age_year is not None
+    assert read.age_features is None
 
 
 def test_a_folder_stands_for_the_generators_file(tmp_path: Path) -> None:
