@@ -240,6 +240,24 @@ MUTANTS = (
         "runs/test_directory.py",
     ),
     Mutant(
+        "second reading: the model's alone",
+        "age = torch.lerp(age, self.age_from_features(img), self.views.features)",
+        "age = self.age_from_features(img)",
+        "methods/test_realign.py",
+    ),
+    Mutant(
+        "filled batches: the copies stay in the result",
+        "results.append(tuple(result[:n] for result in made))",
+        "results.append(tuple(made))",
+        "basics/test_batching.py",
+    ),
+    Mutant(
+        "background: an error takes the other jobs with it",
+        "failed = failed or error",
+        "raise error",
+        "runs/test_background.py",
+    ),
+    Mutant(
         "run's age error: to the anchor's age",
         'mean([abs(row["age"] - row["target_age"]) for row in ok])',
         'mean([abs(row["age"] - row["anchor_age"]) for row in ok])',

@@ -149,34 +149,28 @@ def fit(known: Channels, readings: Arrays, ridge: float, mixture: float) -> Chan
 def features_model(name: str, readings: Arrays, ridge: float) -> dict[str, Any]:
     """Entries of `Channels`: the linear model of `age` `[n]` from `features` `[n, F]`, those of the distance `name`.
 
-    Ridge regression on standardised features; `ridge`, the penalty, is in units of faces.
+    `ridge`, the penalty, is in units of faces, on standardised features.
     """
     features, age = readings["features"].double().cpu(), readings["age"].double().cpu()
     last = torch.arange(len(age)) % HELD_OUT == HELD_OUT - 1
-
-    def regress(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
-        mean, deviations = x.mean(dim=0), x - x.mean(dim=0)
-        covariance = deviations.T @ deviations
-        penalty = ridge / len(x) * covariance.diagonal() + 1e-9 * covariance.trace() / len(covariance)
-        direction = torch.linalg.solve(covariance + penalty.diag(), deviations.T @ (y - y.mean()))
-        return direction, (y.mean() - mean @ direction).item()
-
-    direction, bias = regress(features[~last], age[~last])
+    direction, bias = readout(features[~last], age[~last], ridge, whitened=False)
     error = features[last] @ direction + bias - age[last]
     r2 = 1 - (error.square().mean() / age[last].var(correction=0)).item()
-    direction, bias = regress(features, age)
+    direction, bias = readout(features, age, ridge, whitened=False)
     values = {"age_features": direction.float(), "age_features_bias": bias}
     return values | {"age_features_of": name, "age_features_r2": r2}
 
 
-def readout(w: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, float]:
-    """Ridge regression of y `[n]` on whitened w `[n, D]`: direction `[D]` and offset of `w @ direction + offset`.
+def readout(x: Tensor, y: Tensor, ridge: float, whitened: bool = True) -> tuple[Tensor, float]:
+    """Ridge regression of y `[n]` on x `[n, D]`: direction `[D]` and offset of `x @ direction + offset`.
 
-    `ridge`, the penalty, is in units of faces: it is added to the sum over n faces of each whitened variable's square.
+    `ridge`, the penalty, is in units of faces: it is added to the sum over n faces of the square of each variable. The
+    variables are x whitened, or only standardised.
     """
-    mean, deviations = w.mean(dim=0), w - w.mean(dim=0)
+    mean, deviations = x.mean(dim=0), x - x.mean(dim=0)
     covariance = deviations.T @ deviations
-    penalty = ridge / len(w) * covariance + 1e-9 * covariance.trace() / len(covariance) * torch.eye(len(covariance))
+    scales = covariance if whitened else covariance.diagonal().diag()
+    penalty = ridge / len(x) * scales + 1e-9 * covariance.trace() / len(covariance) * torch.eye(len(covariance))
     direction = torch.linalg.solve(covariance + penalty, deviations.T @ (y - y.mean()))
     return direction, (y.mean() - mean @ direction).item()
 
