@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adfd.analysis.moments import Regression
 from adfd.analysis.random_faces import check_psi, faces, known_channels, latents
 from adfd.analysis.shards import Arrays, OnUnit, Shards
 from adfd.basics.batching import row_by_row
@@ -152,25 +153,26 @@ def features_model(name: str, readings: Arrays, ridge: float) -> dict[str, Any]:
     `ridge`, the penalty, is in units of faces, on standardised features.
     """
     features, age = readings["features"].double().cpu(), readings["age"].double().cpu()
+    mean, scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-12)
     last = torch.arange(len(age)) % HELD_OUT == HELD_OUT - 1
-    direction, bias = readout(features[~last], age[~last], ridge, whitened=False)
-    error = features[last] @ direction + bias - age[last]
-    r2 = 1 - (error.square().mean() / age[last].var(correction=0)).item()
-    direction, bias = readout(features, age, ridge, whitened=False)
-    values = {"age_features": direction.float(), "age_features_bias": bias}
+    regression = Regression()
+    for held_out in (False, True):
+        chosen = last == held_out
+        regression.add((features[chosen] - mean) / scale, age[chosen], held_out)
+    direction, r2 = regression.fit(ridge)
+    direction = direction / scale
+    values = {"age_features": direction.float(), "age_features_bias": (age.mean() - mean @ direction).item()}
     return values | {"age_features_of": name, "age_features_r2": r2}
 
 
-def readout(x: Tensor, y: Tensor, ridge: float, whitened: bool = True) -> tuple[Tensor, float]:
-    """Ridge regression of y `[n]` on x `[n, D]`: direction `[D]` and offset of `x @ direction + offset`.
+def readout(w: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, float]:
+    """Ridge regression of y `[n]` on whitened w `[n, D]`: direction `[D]` and offset of `w @ direction + offset`.
 
-    `ridge`, the penalty, is in units of faces: it is added to the sum over n faces of the square of each variable. The
-    variables are x whitened, or only standardised.
+    `ridge`, the penalty, is in units of faces: it is added to the sum over n faces of each whitened variable's square.
     """
-    mean, deviations = x.mean(dim=0), x - x.mean(dim=0)
+    mean, deviations = w.mean(dim=0), w - w.mean(dim=0)
     covariance = deviations.T @ deviations
-    scales = covariance if whitened else covariance.diagonal().diag()
-    penalty = ridge / len(x) * scales + 1e-9 * covariance.trace() / len(covariance) * torch.eye(len(covariance))
+    penalty = ridge / len(w) * covariance + 1e-9 * covariance.trace() / len(covariance) * torch.eye(len(covariance))
     direction = torch.linalg.solve(covariance + penalty, deviations.T @ (y - y.mean()))
     return direction, (y.mean() - mean @ direction).item()
 

@@ -95,7 +95,7 @@ def views_of(run: Record) -> Views:
     if told is None:
         return ONE_VIEW
     try:
-        return Views(bool(told["flip"]), int(told["shift"]), [float(zoom) for zoom in told["zooms"]], 0)
+        return Views(bool(told["flip"]), int(told["shift"]), [float(zoom) for zoom in told["zooms"]], features=0)
     except (KeyError, TypeError, ValueError) as error:
         raise AdfdError(f"{run.directory}: views are not of the kind that a run writes, got {told!r:.80}") from error
 

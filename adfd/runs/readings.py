@@ -120,11 +120,12 @@ def _exceeded(networks: Networks, age: float, spread: float) -> float | None:
 @torch.inference_mode()
 def diversity(networks: Networks, run: RunDirectory) -> list[float]:
     """Mean pairwise perceptual distance between the outputs of each photo and age with several outputs."""
-    values, threads = [], ThreadPoolExecutor(THREADS)
+    values = []
     for photo, target_age in dict.fromkeys((row["photo"], row["target_age"]) for row in run.rows):
         rows = run.outputs(photo, target_age)
         if len(rows) > 1:
-            img = torch.cat(list(threads.map(lambda row: as_img(Image.open(run.path / row["image"])), rows)))
+            with ThreadPoolExecutor(THREADS) as threads:
+                img = torch.cat(list(threads.map(lambda row: as_img(Image.open(run.path / row["image"])), rows)))
             features = networks.perceptual.features(pool(img.to(networks.device)))
             a, b = (list(side) for side in zip(*combinations(range(len(rows)), 2), strict=True))
             distance = networks.perceptual.distance([f[a] for f in features], [f[b] for f in features])
