@@ -45,7 +45,7 @@ def analyze(cfg: DictConfig) -> None:
     with outcome(run) as told:
         analysis = build_analyze.analysis(cfg)
         gallery, animation = build_shared.settings(cfg.gallery), build_shared.settings(cfg.animation)
-        networks = build_shared.networks(cfg, channels=analysis.extends)
+        networks = build_shared.networks(cfg, without=[] if analysis.extends else ["channels"])
         other = build_analyze.compared(cfg, networks.name)
         told.trackers = build_trackers.trackers(cfg, run, "analysis", networks)
         channels = measure(cfg, analysis, networks)

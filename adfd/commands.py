@@ -11,6 +11,7 @@ COMMANDS = {
     "edit": ("adfd.__main__", "photos -> a run directory; what adfd does when no command is named"),
     "prepare": ("adfd.prepare", "photos -> aligned crops and inverted latents, ahead of time"),
     "analyze": ("adfd.analyze", "generator -> which channels depend on age, which on identity"),
+    "distill": ("adfd.distill", "generator -> its draft, a thin network on which photos are inverted"),
     "evaluate": ("adfd.evaluate", "run directories -> metrics, tables and figures"),
     "page": ("adfd.page", "a run or sweep -> one page to look at, also while it runs: adfd page SWEEP --live"),
     "app": ("adfd.app", "a page to try it on your own photo, in the browser; needs pip install adfd[app]"),

@@ -12,6 +12,8 @@ from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import atomic
 from adfd.report.markdown import records
 
+SAM_FILES = ("sam_ffhq_aging.pt", "model_ir_se50.pth", "dex_age_classifier.pth")
+
 
 @command
 def main() -> int:
@@ -21,11 +23,12 @@ def main() -> int:
         description="Agreement with the CPU by precision; time per step and memory by batch size; share of peak speed.",
     )
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu to see what the check does")
-    parser.add_argument("--model", default="mobile", choices=("mobile", "tiny"))
+    parser.add_argument("--model", default="mobile", choices=("mobile", "sam", "tiny"))
+    parser.add_argument("--files", type=Path, default=Path("pretrained_models"), help="folder of SAM's files")
     parser.add_argument("--most", type=int, default=64, help="largest batch")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu-check"), help="folder of the two files")
     asked = parser.parse_args()
-    told = check(asked.device, asked.model, asked.most)
+    told = check(asked.device, asked.model, asked.most, asked.files)
     asked.out.mkdir(parents=True, exist_ok=True)
     text = page(told)
     for name, content in (("gpu-check.json", json.dumps(told, indent=2) + "\n"), ("gpu-check.md", text)):
@@ -35,8 +38,8 @@ def main() -> int:
     return 0
 
 
-def check(device: str, model: str, most: int) -> dict[str, Any]:
-    """Run `adfd.models.device_check`. Raises AdfdError where the device is unusable."""
+def check(device: str, model: str, most: int, files: Path) -> dict[str, Any]:
+    """Run `adfd.models.device_check`. Raises AdfdError where the device is unusable or a file is missing."""
     import torch
 
     from adfd import models
@@ -48,7 +51,11 @@ def check(device: str, model: str, most: int) -> dict[str, Any]:
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
         reason = str(error).splitlines()[0]
         raise AdfdError(f"--device {device} cannot be used here ({reason}); --device cpu shows what is done") from None
-    cpu = models.load_tiny() if model == "tiny" else models.load_mobile()
+    if model == "sam":
+        sam, arcface, dex = (files / name for name in SAM_FILES)
+        cpu = models.load_sam(sam, arcface, dex, perceptual="face_features")
+    else:
+        cpu = models.load_tiny() if model == "tiny" else models.load_mobile()
     small = (1, 16, 16) if model == "tiny" else device_check.PLAIN
     return device_check.check(cpu, chosen, most, small)
 

@@ -17,7 +17,7 @@ STAGES = {
     f"adfd.{name}"
     for name in (
         *("__main__", "prepare", "analyze", "evaluate", "commands", "weights", "editor", "export", "dashboard"),
-        *("page", "app", "gpu_check"),
+        *("page", "app", "gpu_check", "distill"),
     )
 }
 FLOORS = [

@@ -101,7 +101,10 @@ def views_of(run: Record) -> Views:
 
 
 def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = True) -> Networks:
-    """Load a stack. Raises AdfdError where it is not the user's `model` and its files lie outside trusted folders."""
+    """Load a stack without its draft.
+
+    Raises AdfdError where it is not the user's `model` and its files lie outside trusted folders.
+    """
     from adfd.config.foreign_run import check_files
     from adfd.config.schema import PACKAGE
     from adfd.models.weights import cache_folder
@@ -109,4 +112,5 @@ def _stack(cfg: DictConfig, model: dict[str, Any], run: Path, channels: bool = T
     if model != plain(cfg.model):
         ours = (PACKAGE, cache_folder(), cfg.paths.root, cfg.paths.output_dir, cfg.paths.channels_dir, *cfg.trust)
         check_files(model, run, [Path(place) for place in ours])
-    return networks(OmegaConf.create({"model": model, "hardware": plain(cfg.hardware)}), channels)
+    without = ("draft",) if channels else ("draft", "channels")
+    return networks(OmegaConf.create({"model": model, "hardware": plain(cfg.hardware)}), without)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +108,12 @@ def _fabric(hardware: str) -> Fabric:
     return made
 
 
-def networks(cfg: DictConfig, channels: bool = True) -> Networks:
-    """The model stack on the hardware's device, cached in the process; without channel statistics if not `channels`."""
+def networks(cfg: DictConfig, without: Sequence[str] = ()) -> Networks:
+    """The model stack on the hardware's device, cached in the process; `without` channel statistics or draft."""
     model = plain(cfg.model)
     target = model.pop("_target_")
     chosen = {key: value for key, value in model.items() if key not in STACK}
-    chosen |= {} if channels else {"channels": None}
+    chosen |= {key: None for key in without if key in chosen}
     made = _networks(target, json.dumps(chosen, sort_keys=True), fabric(cfg), bool(cfg.hardware.get("compile")))
     views = OmegaConf.select(cfg, "views")
     return made if views is None else _with_views(made, json.dumps(plain(views)))

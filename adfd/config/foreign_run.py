@@ -25,7 +25,7 @@ MAX_BYTES = 2**22
 """Largest configuration file that is read: a hundred times the usual size."""
 STACKS = tuple(f"adfd.models.{name}" for name in models.__all__ if name.startswith("load_"))
 """Allowed values of a run's `model._target_`."""
-FILES = ("channels", "sam", "arcface", "dex", "alexnet", "generator")
+FILES = ("channels", "draft", "sam", "arcface", "dex", "alexnet", "generator")
 """Settings of a stack that are paths of files to open."""
 INTERPOLATION = re.compile(r"\$\{(?:[\w./-]|\[\w+\])+\}|\$\{compat:[\w.,\[\] -]+\}")
 """Interpolations that are resolved: references within the configuration, and our resolver `compat`."""

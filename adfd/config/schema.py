@@ -95,6 +95,7 @@ PerturbationNode = node("adfd.methods.diversify.Perturbation")
 PathNode = node("adfd.methods.guided.Path")
 SearchNode = node("adfd.methods.guided.Search")
 AnimationNode = node("adfd.runs.animation.Animation")
+DistillationNode = node("adfd.analysis.distillation.Distillation")
 GalleryNode = node("adfd.report.channel_gallery.Gallery")
 CorrelationNode = node("adfd.analysis.correlation.Correlation")
 SensitivityNode = node("adfd.analysis.sensitivity.Sensitivity")
@@ -204,6 +205,17 @@ class AnalyzeConfig:
 
 
 @dataclass
+class DistillConfig:
+    """Root of `python -m adfd.distill`."""
+
+    paths: PathsNode = MISSING
+    model: Any = MISSING
+    hardware: HardwareNode = MISSING
+    seed: int = MISSING
+    distillation: DistillationNode = MISSING  # type: ignore[valid-type]
+
+
+@dataclass
 class TableNode:
     columns: list[str] = MISSING
     natural: bool = MISSING
@@ -303,6 +315,7 @@ def register() -> None:
     store.store(name="edit_schema", node=EditConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="analyze_schema", node=AnalyzeConfig)
+    store.store(name="distill_schema", node=DistillConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="export_schema", node=ExportConfig)
     methods: dict[str, type] = {

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models.networks import Networks
-
-N_LATENTS = 4096
-"""Number of random latents from which the principal axes of W are estimated."""
+from adfd.models.principal_axes import principal_axes
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ def invert(
     img: Tensor,
     *,
     steps: int,
+    full_steps: int | None = None,
     lr: float,
     pixel: float,
     perceptual: float,
@@ -56,10 +55,14 @@ def invert(
     Adam optimises offsets from `w_avg`: one shared by all rows of `w_plus` and one for each row, in standard deviations
     along the principal axes of W, which keeps the latents where faces lie, so that they can be edited. The loss of a
     sample is `pixel` * mean square difference + `perceptual` * perceptual distance + `id` * (1 - identity similarity)
-    + `pull` * mean square offset; the learning rate falls from `lr` to 0 along a cosine. Samples are independent: each
-    gets the latents of its own best step, and a loss that is not a number fails only its own sample. `on_step(loss,
-    id_distance)`, `[N]` each, is called at the start and after every step.
+    + `pull` * mean square offset. Where the networks have a draft, only the last `full_steps` steps (None: all) draw
+    with the generator itself. The learning rate falls from `lr` to 0 along a cosine, over the draft's steps by half.
+
+    Samples are independent: each gets the latents of its own best step of the generator, and a loss that is not a
+    number fails only its own sample. `on_step(loss, id_distance)`, `[N]` each, is called at the start and after every
+    step.
     """
+    drafted = max(0, steps - full_steps) if networks.draft is not None and full_steps is not None else 0
     size = min(POOLED_SIZE, networks.generator.resolution)
     w_avg = networks.generator.w_avg
     with torch.no_grad():
@@ -74,7 +77,8 @@ def invert(
     best_readings = torch.full((4, len(img)), torch.nan, device=w_avg.device)
     for step in range(steps + 1):
         w_plus = w_avg + (offset[:, :1] + offset[:, 1:]) @ axes  # [N, L, 512]
-        drawn = networks.synthesis_pooled(networks.affine(w_plus), size)
+        s = networks.affine(w_plus)
+        drawn = networks.synthesis_draft(s) if step < drafted else networks.synthesis_pooled(s, size)
         drawn_embedding = networks.embed(drawn)
         id_similarity = networks.id_similarity(drawn_embedding, embedding)
         pixel_error = (drawn - target).square().mean(dim=(1, 2, 3))
@@ -85,21 +89,21 @@ def invert(
         with torch.no_grad():
             id_distance = (drawn_embedding - embedding).norm(dim=1)
             readings = torch.stack([id_similarity, id_distance, pixel_error, distance])
-            better = loss < best_loss  # False where the loss is not a number
+            better = (loss < best_loss) & (step >= drafted)  # False where the loss is not a number
             best_loss = torch.where(better, loss, best_loss)
             best_readings = torch.where(better, readings, best_readings)
             best_w_plus = torch.where(better[:, None, None], w_plus, best_w_plus)
             on_step(loss, id_distance)
         if step < steps:
-            adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * share(step, steps, drafted))) / 2
             (offset.grad,) = torch.autograd.grad(loss.sum(), offset)
             adam.step()
     return Inversion(best_w_plus, best_loss, *best_readings)
 
 
-def principal_axes(networks: Networks) -> Tensor:
-    """Principal axes of W as rows, `[512, 512]`, each as long as the standard deviation of random latents along it."""
-    z = torch.randn(N_LATENTS, networks.generator.w_dim, generator=torch.Generator().manual_seed(0))
-    w = networks.mapping(z.to(networks.device)) - networks.generator.w_avg
-    variances, axes = torch.linalg.eigh(w.T @ w / len(w))
-    return variances.clamp_min(0).sqrt()[:, None] * axes.T
+def share(step: int, steps: int, drafted: int) -> float:
+    """How far along its cosine the learning rate is, 0 to 1: halfway after the `drafted` first of the steps."""
+    if step < drafted:
+        return step / drafted / 2
+    done = (step - drafted) / (steps - drafted)
+    return (1 + done) / 2 if drafted else done

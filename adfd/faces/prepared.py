@@ -54,6 +54,7 @@ class PrepareSettings:
     size: int
     """Side of the crop, in px."""
     steps: int  # of the inversion
+    full_steps: int  # the last of them, drawn by the generator itself; all where the stack has no draft
     lr: float  # in standard deviations of W
     batch_size: int  # faces inverted per batch; results do not depend on it
     pixel: float  # this and the next three: weights of the inversion's loss terms, as in `invert`
@@ -66,7 +67,7 @@ class PrepareSettings:
             raise AdfdError(f"prepare.faces must be largest or all, got {self.faces}")
         if self.align not in (True, False, "auto"):
             raise AdfdError(f"prepare.align must be auto, true or false, got {self.align}")
-        for key, least in {"size": POOLED_SIZE, "steps": 1, "batch_size": 1}.items():
+        for key, least in {"size": POOLED_SIZE, "steps": 1, "full_steps": 1, "batch_size": 1}.items():
             if not getattr(self, key) >= least:
                 raise AdfdError(f"prepare.{key} must be at least {least}, got {getattr(self, key)}")
         if not 0 < self.lr < math.inf:
@@ -267,6 +268,8 @@ def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image 
 
 def _key(crop: Image.Image, networks: Networks, settings: PrepareSettings) -> str:
     inversion = (networks.name, crop.size, settings.steps, settings.lr, *settings.weights.items())
+    if networks.draft is not None:
+        inversion += (settings.full_steps, networks.draft.digest)
     made_by = (CACHE_VERSION, *(("encoder", crop.size) if networks.has_encoder else inversion))
     return hashlib.sha256(repr(made_by).encode() + crop.tobytes()).hexdigest()
 
@@ -298,7 +301,15 @@ def _invert(
     img = torch.cat([_load_crop(crop) for _, crop in batch]).to(networks.device)
     result = None
     with suppress(OutOfMemory):
-        result = invert(networks, img, steps=settings.steps, lr=settings.lr, **settings.weights, on_step=on_step)
+        result = invert(
+            networks,
+            img,
+            steps=settings.steps,
+            full_steps=settings.full_steps,
+            lr=settings.lr,
+            **settings.weights,
+            on_step=on_step,
+        )
     if result is None:
         bar.n = before
         half = halved(len(batch))

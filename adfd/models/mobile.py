@@ -7,11 +7,13 @@ from pathlib import Path
 
 from adfd.models import dlib_judges
 from adfd.models.age_path import age_path
+from adfd.models.draft import Draft
 from adfd.models.mobilestylegan import load_mobilestylegan
 from adfd.models.networks import Networks
 from adfd.models.perceptual import load_perceptual
 from adfd.stylespace.statistics import Channels
 
+SHIPPED_DRAFT = Path(str(files("adfd") / "data" / "draft-mobilestylegan-ffhq-1024.npz"))
 SHIPPED_CHANNELS = Path(str(files("adfd") / "data" / "mobilestylegan-ffhq-1024.npz"))
 
 
@@ -20,14 +22,15 @@ def load_mobile(
     low_pass: bool = True,
     perceptual: str = "face_features",
     path_rms: float | None = 0.9,
+    draft: Path | str | None = SHIPPED_DRAFT,
 ) -> Networks:
     """Load the embedded stack on the CPU, with channel statistics and age path from a channels file.
 
     `channels=None` loads the networks without statistics, for the analysis that computes them. `low_pass=False`
     synthesises every picture at full resolution before it is pooled. `perceptual` is the distance in the loss,
     "face_features" or "lpips". `path_rms` limits the root mean square of the styles on the age path, in standard
-    deviations (`NaturalAgePath`); None for no limit. Raises AdfdError where weights or the channels file are missing or
-    wrong.
+    deviations (`NaturalAgePath`); None for no limit. `draft` is the file of the generator's draft, None for none.
+    Raises AdfdError where weights, the channels file or the draft are missing or wrong.
     """
     generator = load_mobilestylegan()
     identity = dlib_judges.load_identity()
@@ -41,4 +44,5 @@ def load_mobile(
         transformer=age_path(statistics, generator, path_rms),
         channels=statistics,
         low_pass=low_pass,
+        draft=Draft.load(Path(draft), generator.name, generator.space) if draft else None,
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.models import openvino_ir, weights
+from adfd.models.frozen_conv import conv2d
 from adfd.stylespace import layout
 
 N_W_AVG_SAMPLES = 4096
@@ -42,10 +43,10 @@ class ModulatedConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = modulate(x, style * self.gain)
         if self.depthwise is None:
-            x = F.conv2d(x, self.weight, self.bias, padding=1)
+            x = conv2d(x, self.weight, self.bias, padding=1)
         else:
-            x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
-            x = F.conv2d(x, self.weight, self.bias)
+            x = conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+            x = conv2d(x, self.weight, self.bias)
         return F.leaky_relu_(x.add_(self.noise), 0.2)
 
 
@@ -131,15 +132,22 @@ class MobileStyleGAN(nn.Module):
         x, style = self._features(s)
         bias = self.to_img.bias
         assert bias is not None
-        return F.conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], bias[:3] / 2)
+        return conv2d(modulate(pool(x, size), style / 2), self.to_img.weight[:3], bias[:3] / 2)
+
+    def features(self, s: Tensor, size: int) -> Tensor:
+        """Features `[N, c, size, size]` of codes `[N, C]` after the block of that size, from 4 to half the picture."""
+        first, *rest, _ = self.space.split(s)
+        x = self.first(self.constant.expand(len(s), -1, -1, -1), first)
+        for i, block in enumerate(self.blocks):
+            if x.shape[-1] == size:
+                break
+            x = block(x, *rest[3 * i : 3 * i + 3])
+        return x
 
     def _features(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """For codes `[N, C]`: the last block's features `[N, c, H / 2, W / 2]`, and the scaled style of `to_img`."""
-        first, *rest, to_img = self.space.split(s)
-        x = self.first(self.constant.expand(len(s), -1, -1, -1), first)
-        for i, block in enumerate(self.blocks):
-            x = block(x, *rest[3 * i : 3 * i + 3])
-        return x, to_img / math.sqrt(x.shape[1])
+        x = self.features(s, self.resolution // 2)
+        return x, self.space.split(s)[-1] / math.sqrt(x.shape[1])
 
     @torch.no_grad()
     def estimate_w_avg(self) -> None:

@@ -21,6 +21,7 @@ from adfd.models.age_path import age_path
 from adfd.models.arcface import ArcFace
 from adfd.models.checkpoints import Checkpoint
 from adfd.models.dex import VGG16, Dex
+from adfd.models.draft import Draft
 from adfd.models.networks import Networks
 from adfd.models.perceptual import check_perceptual, load_perceptual
 from adfd.models.psp import SamTransformer
@@ -121,14 +122,15 @@ def load_stylegan2(
     channels: Path | str | None = None,
     perceptual: str = "face_features",
     path_rms: float | None = None,
+    draft: Path | str | None = None,
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
     """Load a StyleGAN2 without SAM's encoders: the age path comes from `channels`, and photos are inverted.
 
     `judges` selects the judges of age and identity: "dlib" (weights in pip packages) or "sam" (DEX and ArcFace, which
-    need their files). `path_rms` is as for `load_mobile`, the other arguments as for `load_sam`; without `channels` the
-    stack can only be analysed. Raises AdfdError where a file is missing or wrong.
+    need their files). `path_rms` and `draft` are as for `load_mobile`, the other arguments as for `load_sam`; without
+    `channels` the stack can only be analysed. Raises AdfdError where a file is missing or wrong.
     """
     if judges not in JUDGES:
         raise AdfdError(f"model.judges must be one of {', '.join(JUDGES)}, got {judges}")
@@ -152,6 +154,7 @@ def load_stylegan2(
         perceptual=distance,
         transformer=age_path(statistics, made, path_rms),
         channels=statistics,
+        draft=Draft.load(Path(draft), made.name, made.space) if draft else None,
     )
     return networks.to(device)
 

@@ -7,6 +7,7 @@ al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adfd.basics.errors import AdfdError
+from adfd.models.frozen_conv import conv2d, conv_transpose2d
 from adfd.stylespace import layout
 
 GAIN = math.sqrt(2)
@@ -62,7 +64,7 @@ class Blur(Kernel):
     """Low-pass filter after a transposed convolution; reduces height and width by one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.repeat(x), padding=1, groups=x.shape[1])
+        return conv2d(x, self.repeat(x), padding=1, groups=x.shape[1])
 
 
 class ModulatedConv(nn.Module):
@@ -83,9 +85,9 @@ class ModulatedConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = x * style.to(x.dtype)[:, :, None, None]
         if self.blur is None:
-            x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+            x = conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
         else:
-            x = self.blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2))
+            x = self.blur(conv_transpose2d(x, self.weight.transpose(0, 1), stride=2))
         if self.demodulate:
             with torch.autocast(x.device.type, enabled=False):
                 power = F.linear(style.float().square(), self.weight.square().sum(dim=(2, 3)))  # [N, c_out]
@@ -204,16 +206,27 @@ class StyleGAN2(nn.Module):
         """
         if noise not in NOISES:
             raise AdfdError(f"noise must be one of {', '.join(NOISES)}, got {noise}")
+        img = None
+        for x, to_rgb, style in self._blocks(s, noise, rng):
+            img = to_rgb(x, style, img)
+        assert img is not None
+        return img
+
+    def features(self, s: Tensor, size: int) -> Tensor:
+        """Features `[N, c, size, size]` of codes `[N, C]` at one of the sizes from 4 to the picture's, stored noise."""
+        return next(x for x, *_ in self._blocks(s, "stored", None) if x.shape[-1] == size)
+
+    def _blocks(self, s: Tensor, noise: str, rng: torch.Generator | None) -> Iterator[tuple[Tensor, ToRgb, Tensor]]:
+        """At each size from 4 up: features `[N, c, h, w]`, and the layer that converts them to RGB with its style."""
         styles = self.space.split(s)
         x = self.input["input"].expand(len(s), -1, -1, -1)
         x = self.conv1(x, styles[0], self._noise(0, x, noise, rng))
-        img = self.to_rgb1(x, styles[1])
+        yield x, self.to_rgb1, styles[1]
         for i, to_rgb in enumerate(self.to_rgbs):
             up, conv, rgb = styles[3 * i + 2 : 3 * i + 5]
             x = self.convs[2 * i](x, up, self._noise(2 * i + 1, x, noise, rng))
             x = self.convs[2 * i + 1](x, conv, self._noise(2 * i + 2, x, noise, rng))
-            img = to_rgb(x, rgb, img)
-        return img
+            yield x, to_rgb, rgb  # type: ignore[misc]
 
     def _modulations(self) -> list[nn.Linear]:
         """The affine map of every style layer, in the order of `space`."""

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from adfd.faces.invert import Inversion, invert
+from adfd.faces.invert import Inversion, invert, share
 from adfd.models.networks import Networks
 
 WEIGHTS = {"pixel": 1.0, "perceptual": 1.0, "id": 1.0, "pull": 0.01}
@@ -85,6 +86,53 @@ def test_pull_keeps_latents_near_the_mean(tiny: Networks, img: Tensor, inversion
     pulled = run(tiny, img, pull=100.0)
     w_avg = tiny.generator.w_avg
     assert (pulled.w_plus - w_avg).norm() < 0.5 * (inversion.w_plus - w_avg).norm()
+
+
+@pytest.fixture
+def drafted(tiny: Networks) -> Networks:
+    """The tiny stack with a draft that paints everything grey."""
+
+    class Grey(torch.nn.Module):
+        trunk = 8
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drawn = 0
+
+        def forward(self, features: Tensor, s: Tensor) -> Tensor:
+            self.drawn += 1
+            return features.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1).repeat(1, 1, 4, 4)
+
+    networks = copy.copy(tiny)
+    networks.draft = Grey()
+    return networks
+
+
+def test_the_draft_draws_all_steps_but_the_last(tiny: Networks, drafted: Networks, img: Tensor) -> None:
+    losses: list[Tensor] = []
+    result = run(drafted, img, full_steps=4, on_step=lambda loss, id_distance: losses.append(loss))
+    assert drafted.draft.drawn == 26
+    assert len(losses) == 31
+    assert torch.equal(result.loss, torch.stack(losses[26:]).amin(dim=0))
+    drawn = tiny.render(tiny.affine(result.w_plus))
+    torch.testing.assert_close(
+        result.pixel_error, (drawn - torch.nn.functional.avg_pool2d(img, 8)).square().mean(dim=(1, 2, 3))
+    )
+
+
+def test_without_a_draft_the_generator_draws_all_steps(tiny: Networks, img: Tensor, inversion: Inversion) -> None:
+    assert torch.equal(run(tiny, img, full_steps=4).w_plus, inversion.w_plus)
+
+
+def test_with_full_steps_alone_the_draft_is_not_asked(drafted: Networks, img: Tensor, inversion: Inversion) -> None:
+    for full_steps in (None, 30, 99):
+        assert torch.equal(run(drafted, img, full_steps=full_steps).w_plus, inversion.w_plus)
+    assert drafted.draft.drawn == 0
+
+
+def test_half_of_the_cosine_is_the_drafts() -> None:
+    assert [share(step, 10, 0) for step in (0, 5, 9)] == [0, 0.5, 0.9]
+    assert [share(step, 10, 8) for step in (0, 4, 8, 9)] == [0, 0.25, 0.5, 0.75]
 
 
 def test_no_network_gets_a_gradient(tiny: Networks, inversion: Inversion) -> None:

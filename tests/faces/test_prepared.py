@@ -19,7 +19,9 @@ from adfd.basics.errors import AdfdError
 from adfd.faces import prepared
 from adfd.faces.photos import read_photo
 from adfd.faces.prepared import PreparedFace, PrepareSettings, load_sources, prepare, write_table
+from adfd.models.draft import Draft
 from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
 
 pytestmark = pytest.mark.thorough
 
@@ -29,6 +31,7 @@ SETTINGS = PrepareSettings(
     require_face=False,  # most of these pictures show none
     size=256,
     steps=2,
+    full_steps=1,
     lr=0.05,
     batch_size=2,
     pixel=1.0,
@@ -167,6 +170,28 @@ def test_other_settings_are_another_entry(
     assert not second.cached
 
 
+def test_another_draft_is_another_entry(
+    portrait: Image.Image, photos: Path, tmp_path: Path, inverted: list[int]
+) -> None:
+    path = save(portrait, photos / "a.png")
+    networks, found = load_tiny(), []
+
+    def run(**changes: Any) -> None:
+        (face,) = prepare([path], networks, replace(SETTINGS, **changes), tmp_path / "cache", progress=False)
+        found.append(face.latents)
+
+    run()
+    run(full_steps=2)  # without a draft all steps are full
+    networks.draft = Draft(networks.name, networks.space, 32, widths=[8], rank=4).requires_grad_(False)
+    run()
+    run(full_steps=2)
+    networks.draft.to_img.weight.mul_(2)
+    run()
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+    assert inverted == [1, 1, 1, 1]
+
+
 def test_damaged_entries_are_mended(portrait: Image.Image, photos: Path, run: Any, inverted: list[int]) -> None:
     path = save(portrait, photos / "a.png")
     (first,) = run(path)
@@ -282,6 +307,7 @@ def test_progress_goes_to_stderr(photos: Path, tiny: Networks, tmp_path: Path, c
         ("faces", "two"),
         ("align", "yes"),
         ("steps", 0),
+        ("full_steps", 0),
         ("size", 64),
         ("batch_size", 0),
         ("lr", 0.0),
