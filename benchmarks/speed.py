@@ -12,6 +12,7 @@ import json
 import resource
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from adfd.basics.allocator import keep_freed_memory
 from adfd.basics.files import Row
+from adfd.basics.pooling import pool
 from adfd.basics.seeding import draw
 from adfd.config import schema
 from adfd.config.build_edit import method
@@ -32,12 +34,16 @@ from adfd.config.build_shared import STACK, plain
 from adfd.evaluation import calibration
 from adfd.evaluation.independent import Independent
 from adfd.evaluation.panel import load_panel, missing
-from adfd.faces.invert import invert
+from adfd.faces import portraits
+from adfd.faces.invert import Inversion, invert
 from adfd.faces.people import synthetic_people
+from adfd.faces.photos import as_img
+from adfd.faces.prepared import crops
 from adfd.methods.anchors import Anchors, transformed_anchors
 from adfd.methods.guided import guided_anchors
 from adfd.methods.objective import objective
 from adfd.models import fetch, load_mobile, load_sam
+from adfd.models.faceres import load_faceres
 from adfd.models.lpips_alex import load_lpips
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
@@ -93,11 +99,33 @@ def step(networks: Networks, sources: Sources) -> list[Row]:
 
 
 def inversion(networks: Networks, sources: Sources) -> list[Row]:
-    """A step of the inversion: two against none."""
-    settings = plain(configured().prepare)
-    weights = {key: settings[key] for key in ("lr", "pixel", "perceptual", "id", "pull")}
-    ways = {name: partial(invert, way, sources.img[:1], steps=1, **weights) for name, way in both(networks).items()}
-    return compared("inversion, one step and its end", ways, rounds=5)
+    """Photos inverted on the generator alone, as before there were drafts, and by default, mostly on its draft."""
+    chosen = configured().prepare
+    kept = instantiate(chosen, _convert_="all")
+    with tempfile.TemporaryDirectory() as folder:
+        photos = [next(crops(path, kept))[0] for path in portraits.put(Path(folder) / "photos")]
+    imgs = [pool(as_img(photo)) for photo in photos if not isinstance(photo, str)]
+    found: dict[str, list[Inversion]] = {}
+
+    def run(way: str, **lengths: int | float) -> None:
+        found[way] = [invert(networks, img, **lengths, **kept.weights) for img in imgs]
+
+    now = {"steps": kept.steps, "full_steps": kept.full_steps, "lr": kept.lr}
+    before = {"steps": 100, "lr": 0.06}
+    ways = {"100 steps of the generator": before, f"{kept.steps} steps, {kept.full_steps} of them the generator's": now}
+    taken = {way: partial(run, way, **lengths) for way, lengths in ways.items()}  # type: ignore[arg-type]
+    rows = compared("inversion of a photo", taken, rounds=1, warm=False)
+    judge = load_faceres() if fetch.FACERES.is_there() else None
+    for row in rows:
+        made = found[row["way"]]
+        row["cpu_seconds"] /= len(imgs)
+        row["photos"] = len(imgs)
+        row["perceptual"] = statistics.mean(one.perceptual.item() for one in made)
+        if judge:
+            drawn = torch.cat([networks.render(networks.affine(one.w_plus)) for one in made])
+            seen, wanted = judge(drawn).descriptor, judge(torch.cat(imgs)).descriptor
+            row["independent_identity"] = judge.similarity(seen, wanted).mean().item()
+    return rows
 
 
 def reading(networks: Networks, sources: Sources) -> list[Row]:
@@ -189,11 +217,10 @@ def waits(networks: Networks, sources: Sources) -> list[Row]:
             list(method(cfg)[1](networks, anchors, draws, on_step=lambda *_: None))
         n[steps] = len(asked)
     rows.append({"what": "waits of the host in a refinement step", "way": "default", "count": (n[3] - n[1]) / 2})
-    settings = plain(configured().prepare)
-    weights = {key: settings[key] for key in ("lr", "pixel", "perceptual", "id", "pull")}
+    kept = instantiate(configured().prepare, _convert_="all")
     for steps in (1, 3):
         with counted_waits() as asked:
-            invert(networks, sources.img[:1], steps=steps, **weights)
+            invert(networks, sources.img[:1], steps=steps, lr=kept.lr, **kept.weights)
         n[steps] = len(asked)
     rows.append({"what": "waits of the host in an inversion step", "way": "default", "count": (n[3] - n[1]) / 2})
     return rows

@@ -6,11 +6,10 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -23,20 +22,19 @@ from tqdm import tqdm
 from adfd.basics.arrays import read_arrays
 from adfd.basics.batching import OutOfMemory, halved
 from adfd.basics.errors import AdfdError
-from adfd.basics.files import atomic, cell, one_line
+from adfd.basics.files import atomic, cell
 from adfd.basics.pooling import POOLED_SIZE, pool
 from adfd.basics.progress import bar as progress_bar
 from adfd.basics.sharing import unfinished
 from adfd.faces.align import MIN_FACE_WIDTH, align, find_faces, has_face, is_aligned
 from adfd.faces.invert import invert
+from adfd.faces.photo_names import below, face_names, unique_names
 from adfd.faces.photos import as_img, read_photo
 from adfd.models.networks import Networks
 from adfd.models.sources import Sources
 
 CACHE_VERSION = 1
 """Part of every cache key: raise it when a change of the code gives other latents for the same crop and settings."""
-MAX_NAME = 160
-"""Largest length of a photo's name in bytes: file systems allow 255, and the names of a run's files begin with it."""
 READ_BATCH = 16
 """Faces that the judges read per batch; affects the memory used, not the results."""
 
@@ -196,49 +194,6 @@ def write_table(faces: Sequence[PreparedFace], path: Path) -> None:
         values = astuple(face)
         table.writerow([cell(str(value)) if isinstance(value, str | Path) else value for value in values])
     _write(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def below(photo: Path, root: Path | None) -> Path:
-    """A photo's path below `root`, the folder that was searched; only its file name where it lies elsewhere."""
-    return photo.relative_to(root) if root and photo.is_relative_to(root) else Path(photo.name)
-
-
-def unique_names(photos: Sequence[Path], root: Path | None = None) -> list[str]:
-    """A unique name for every photo: its folders below `root` and its file name without suffix, joined by __.
-
-    Made safe by `safe_name`, and followed by #2, #3 ... where the name is taken. Names that differ only in case count
-    as equal, since some file systems do not distinguish them.
-    """
-    stems = [safe_name("__".join([*below(photo, root).parent.parts, photo.stem])) for photo in photos]
-    taken, names = {stem.casefold() for stem in stems}, list[str]()
-    first = {stem.casefold(): i for i, stem in reversed(list(enumerate(stems)))}
-    for i, stem in enumerate(stems):
-        name = stem if first[stem.casefold()] == i else next(_numbered(stem, taken))
-        taken.add(name.casefold())
-        names.append(name)
-    return names
-
-
-def safe_name(stem: str) -> str:
-    """A file name's stem, changed only where it is too long or has unprintable characters.
-
-    A changed name ends in a hash of the original, so that it is unique and stable.
-    """
-    safe = one_line(stem).replace("/", "_").encode()
-    if safe.decode() == stem and len(safe) <= MAX_NAME:
-        return stem
-    digest = hashlib.sha256(stem.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{safe[: MAX_NAME - 9].decode(errors='ignore')}~{digest}"
-
-
-def face_names(name: str, photo_names: Sequence[str]) -> Iterator[str]:
-    """Names for the faces of the photo `name`: that name, then it with #2, #3 ..., skipping names of other photos."""
-    yield name
-    yield from _numbered(name, {other.casefold() for other in photo_names})
-
-
-def _numbered(name: str, taken: Container[str]) -> Iterator[str]:
-    return (f"{name}#{n}" for n in count(2) if f"{name}#{n}".casefold() not in taken)
 
 
 def crops(photo: Path, settings: PrepareSettings) -> Iterator[tuple[Image.Image | str, bool, Any]]:

@@ -17,24 +17,27 @@ from adfd.models.networks import Networks
 from adfd.models.tiny import load_tiny
 
 SETTINGS = {"lr": 2e-3, "widths": [12, 8], "rank": 6, "held_out": 8}
+STEPS = {"steps": 3, "batch_size": 8, "measured_every": 20}
 SHORT = ("distillation.batch_size=8", "distillation.widths=[12,8]", "distillation.rank=6", "distillation.held_out=8")
 
 
 def taught(networks: Networks, steps: int, **changes: float) -> tuple[Draft, list[dict]]:
     rows: list[dict] = []
-    settings = Distillation(**SETTINGS | {"steps": steps, "batch_size": 8, "measured_every": 20} | changes)
+    settings = Distillation(**SETTINGS | STEPS | {"steps": steps} | changes)
     return settings(networks, 0, lambda draft, row: rows.append(row)), rows
 
 
 def test_it_comes_to_draw_as_the_generator_does(tiny: Networks) -> None:
-    draft, rows = taught(tiny, 150, measured_every=60)
-    assert len(rows) == 150
+    draft, rows = taught(tiny, 200, batch_size=16, measured_every=80)
+    assert len(rows) == 200
     measured = [row for row in rows if row]
-    assert [row["step"] for row in measured] == [60, 120, 150]
-    assert measured[2]["psnr"] > measured[0]["psnr"] + 1
-    assert measured[2]["id_similarity"] > measured[0]["id_similarity"]
-    assert measured[2]["perceptual"] < measured[0]["perceptual"]
-    assert measured[2] == {"step": 150, **fidelity(tiny, draft, (Codes(tiny, 0)(-1, 8),))}
+    assert [row["step"] for row in measured] == [80, 160, 200]
+    codes = Codes(tiny, 0)
+    at_first = fidelity(tiny, Distillation(**SETTINGS, **STEPS).untaught(tiny, 0, codes), (codes(-1, 8),))
+    assert measured[2]["psnr"] > measured[0]["psnr"] > at_first["psnr"] + 5
+    assert measured[2]["id_similarity"] > at_first["id_similarity"] + 0.1
+    assert measured[2]["perceptual"] < 0.5 * at_first["perceptual"]
+    assert measured[2] == {"step": 200, **fidelity(tiny, draft, (Codes(tiny, 0)(-1, 8),))}
     assert not any(weight.requires_grad for weight in draft.parameters())
 
 
@@ -81,7 +84,7 @@ def test_impossible_settings_are_refused() -> None:
         ({"lr": 0.0}, "distillation.lr must be a finite number greater than 0"),
     ):
         with pytest.raises(AdfdError, match=match):
-            Distillation(**SETTINGS | {"steps": 1, "batch_size": 1, "measured_every": 1} | change)
+            Distillation(**SETTINGS | STEPS | change)
 
 
 def test_the_stage_leaves_a_draft_that_a_run_can_use(

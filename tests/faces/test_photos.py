@@ -9,8 +9,8 @@ from skimage import data
 
 from adfd.basics.errors import AdfdError
 from adfd.faces import photos
+from adfd.faces.photo_names import unique_names
 from adfd.faces.photos import as_img, find_photos, read_photo, reads_avif, search
-from adfd.faces.prepared import unique_names
 
 
 @pytest.fixture

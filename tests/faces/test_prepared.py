@@ -16,7 +16,7 @@ from PIL import Image
 from skimage import data
 
 from adfd.basics.errors import AdfdError
-from adfd.faces import prepared
+from adfd.faces import photo_names, prepared
 from adfd.faces.photos import read_photo
 from adfd.faces.prepared import PreparedFace, PrepareSettings, load_sources, prepare, write_table
 from adfd.models.draft import Draft
@@ -346,11 +346,11 @@ def test_table_says_what_was_taken_as_it_is(portrait: Image.Image, photos: Path,
 
 def test_names_are_unique_whatever_photos_are_called() -> None:
     photos = [Path(name) for name in ("a.png", "A.jpg", "a#2.png", "a.heic", "b.png", "sub/b.png")]
-    names = prepared.unique_names(photos)
+    names = photo_names.unique_names(photos)
     assert names == ["a", "A#3", "a#2", "a#4", "b", "b#2"]
-    faces = [name for photo in names for name in islice(prepared.face_names(photo, names), 3)]
+    faces = [name for photo in names for name in islice(photo_names.face_names(photo, names), 3)]
     assert len({name.casefold() for name in faces}) == len(faces)
-    assert list(islice(prepared.face_names("a", names), 3)) == ["a", "a#5", "a#6"]
+    assert list(islice(photo_names.face_names("a", names), 3)) == ["a", "a#5", "a#6"]
 
 
 @pytest.mark.thorough
@@ -411,14 +411,14 @@ def test_any_file_name_gives_a_name_that_files_rows_and_terminals_can_hold(tmp_p
         "[red]",
         "{}",
     ]
-    names = prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
+    names = photo_names.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
     assert len(set(names)) == len(stems)
     assert names[2].startswith("日本語" * 16)
     assert names[-3:] == ["a b", "[red]", "{}"]
     for name in names:
         assert len(name.encode()) <= 160
         assert len(name.splitlines()) == 1
-    assert names == prepared.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
+    assert names == photo_names.unique_names([tmp_path / f"{stem}.jpg" for stem in stems])
 
 
 def test_a_batch_that_does_not_fit_is_inverted_in_halves(
@@ -458,9 +458,9 @@ def test_names_hold_the_folders_and_records_the_photos_own_name(portrait: Image.
     (photos / "sub").mkdir()
     grey = Image.new("RGB", (300, 300))
     paths = [save(grey, photos / name) for name in ("a.png", "sub/a.png", "=b.png")]
-    names = prepared.unique_names(paths, photos)
+    names = photo_names.unique_names(paths, photos)
     assert names == ["a", "sub__a", "=b"]
-    assert prepared.unique_names(paths) == ["a", "a#2", "=b"]
+    assert photo_names.unique_names(paths) == ["a", "a#2", "=b"]
     assert [prepared.below(path, photos).as_posix() for path in paths] == ["a.png", "sub/a.png", "=b.png"]
     assert [prepared.below(path, None).as_posix() for path in paths] == ["a.png", "a.png", "=b.png"]
 

@@ -539,7 +539,7 @@ def test_photos_are_only_aligned_where_an_encoder_reads_them(sam: Networks, tmp_
     photos = [tmp_path / f"{i}.png" for i in range(2)]
     for picture, photo in zip(pictures, photos, strict=True):
         picture.save(photo)
-    aligned = PrepareSettings("largest", False, False, 256, 1, 0.1, 1, 1.0, 1.0, 1.0, 0.1)
+    aligned = PrepareSettings("largest", False, False, 256, 1, 1, 0.1, 1, 1.0, 1.0, 1.0, 0.1)
     faces = prepare(photos, sam, aligned, tmp_path / "cache", progress=False)
     assert [(face.status, face.latents, face.aligned) for face in faces] == [("ready", None, True)] * 2
     sources = load_sources(faces, sam)
