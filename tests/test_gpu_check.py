@@ -40,6 +40,13 @@ def test_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "--device cuda:99 cannot be used here" in capsys.readouterr().err
 
 
+def test_missing_files_of_sam_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--device", "cpu", "--model", "sam", "--files", str(tmp_path)) == 1
+    assert f"{tmp_path}/sam_ffhq_aging.pt" in capsys.readouterr().err
+
+
 def test_a_batch_that_does_not_fit_ends_the_table(tiny: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     step = device_check.step
 

@@ -96,7 +96,8 @@ def diversify(
     at_start: dict[tuple[int, int], dict[str, float]] = {}
 
     def note(sample: Sample, step: int, losses: dict[str, float]) -> None:
-        at_start.setdefault((sample.row, sample.output), losses)
+        if not refinement.draft_steps:  # the draft's readings are not the generator's
+            at_start.setdefault((sample.row, sample.output), losses)
         on_step(sample, step, losses)
 
     for first in range(0, len(draws.rows), together):
@@ -108,7 +109,7 @@ def diversify(
             start, reached = before[sample.row, sample.output]
             if reached and not sample.reached:
                 sample.s, sample.reached = start, reached
-                sample.losses = at_start.get((sample.row, sample.output), {})
+                sample.losses = at_start.get((sample.row, sample.output)) or starts.losses(sample, loss)
             yield sample
 
 
@@ -213,9 +214,14 @@ class Starts:
             sample.searched += moved.evaluations
             sample.seconds += moved.seconds
             sample.s, sample.reached = moved.s, verdict.accepted
-            with torch.no_grad():
-                losses = objective(self.networks, moved.img[None], self.anchors.constants([sample.row]), loss, None)
-            (sample.losses,) = losses.readings()
+            sample.losses = self.losses(sample, loss, moved.img[None])
+
+    @torch.no_grad()
+    def losses(self, sample: Sample, loss: LossWeights, img: Tensor | None = None) -> dict[str, float]:
+        """Loss, terms and age of a sample's code, whose picture is `img` `[1, 3, 256, 256]` or still to be drawn."""
+        drawn = self.networks.render(sample.s[None]) if img is None else img
+        (found,) = objective(self.networks, drawn, self.anchors.constants([sample.row]), loss, None).readings()
+        return found
 
 
 def _record(attempt: int | str, screened: int, found: Candidate, verdict: Verdict) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adfd.basics.batching import OutOfMemory, full_size, halved
 from adfd.basics.errors import AdfdError
-from adfd.methods.anchors import Anchors
+from adfd.methods.anchors import Anchors, render_anchors
 from adfd.methods.objective import LossWeights, objective
 from adfd.models.networks import Networks
 
@@ -27,6 +27,8 @@ class Refinement:
     """Adam's learning rate."""
     max_steps: int
     """Maximum number of gradient steps; 0 leaves the codes unchanged."""
+    draft_steps: int
+    """Of these, the first at most that many are taken on the generator's draft."""
     patience: int
     """A sample stops after this many consecutive steps without movement of its loss."""
     min_delta: float
@@ -43,9 +45,11 @@ class Refinement:
     """Convolution channels to optimise: all | perturbed (mask above 0) | age (significant at `channels.fdr`)."""
 
     def __post_init__(self) -> None:
-        for key, least in (("max_steps", 0), ("patience", 1), ("batch_size", 1), ("min_delta", 0)):
+        for key, least in (("max_steps", 0), ("draft_steps", 0), ("patience", 1), ("batch_size", 1), ("min_delta", 0)):
             if not getattr(self, key) >= least:
                 raise AdfdError(f"refine.{key} must be at least {least}, got {getattr(self, key)}")
+        if self.draft_steps and self.draft_steps >= self.max_steps:
+            raise AdfdError(f"refine.draft_steps must be below max_steps={self.max_steps}, got {self.draft_steps}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise AdfdError(f"refine.lr must be positive, got {self.lr}")
         if self.keep not in ("best", "last", "last_moved"):
@@ -112,10 +116,34 @@ def refine(
 
     toRGB channels keep the anchor's values. `free` `[C]`, bool, restricts the optimisation to some of the convolution
     channels; the others keep their start values. With `max_steps` 0 the samples are yielded unchanged and unevaluated.
+
+    The first `draft_steps` steps compare the draft's pictures of sample and anchor; a sample whose loss plateaus there
+    goes on to the generator's. Raises AdfdError where they are asked for and the networks have no draft.
     """
     if refinement.max_steps == 0:
         yield from samples
         return
+    if refinement.draft_steps:
+        drafting = networks.drafting()
+        at = (anchors.sources, anchors.target_age, anchors.w_plus, refinement.batch_size)
+        first = replace(refinement, max_steps=refinement.draft_steps, draft_steps=0, keep="last")
+        for sample in _optimise(drafting, render_anchors(drafting, *at), samples, loss, first, on_step, free):
+            sample.reference, sample.plateau, sample.losses = math.inf, 0, {}
+        yield from (sample for sample in samples if sample.failure)
+        samples = [sample for sample in samples if not sample.failure]
+    yield from _optimise(networks, anchors, samples, loss, refinement, on_step, free)
+
+
+def _optimise(
+    networks: Networks,
+    anchors: Anchors,
+    samples: list[Sample],
+    loss: LossWeights,
+    refinement: Refinement,
+    on_step: OnStep,
+    free: Tensor | None,
+) -> Iterator[Sample]:
+    """The loop of `refine`, on the draft as on the generator, from each sample's code and number of steps."""
     moving = networks.conv_mask if free is None else networks.conv_mask & free
     starts = [sample.s for sample in samples]
     codes = [sample.s.clone().requires_grad_() for sample in samples]

@@ -22,6 +22,8 @@ REMEDY = (
     "make a channels file with: python -m adfd.analyze model=..., then channels=fitted (SAM: or channels=published)"
 )
 
+NO_DRAFT = "make one with: python -m adfd.distill model=..., then model.draft=FILE"
+
 
 class Generator(Protocol):
     """A frozen generator of the StyleGAN family; shapes are those of the methods of `Networks`."""
@@ -109,6 +111,7 @@ class Networks(nn.Module):
         self.channels = channels
         self.views = ONE_VIEW
         self.low_pass = low_pass
+        self.drafts = False
         if channels is not None:
             self.register_buffer("s_mean", mean_style(generator, channels))
         self.register_buffer("conv_mask", self.space.conv_mask)
@@ -144,14 +147,19 @@ class Networks(nn.Module):
         return self.generator.synthesis(s)
 
     def synthesis_pooled(self, s: Tensor, size: int = POOLED_SIZE) -> Tensor:
-        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or at the generator's size if smaller."""
+        """`s` `[N, C]` to `pool(synthesis(s), size)`: `[N, 3, size, size]`, or at the generator's size if smaller.
+
+        While `drafting`, the draft draws it, at its own size.
+        """
+        if self.drafts:
+            return self.synthesis_draft(s)
         directly = getattr(self.generator, "synthesis_pooled", None) if self.low_pass else None
         return directly(s, size) if directly else pool(self.synthesis(s), size)
 
     def synthesis_draft(self, s: Tensor) -> Tensor:
         """`s` `[N, C]` to nearly `synthesis_pooled(s)`. Raises AdfdError where the stack has no draft."""
         if self.draft is None:
-            raise AdfdError(f"{self.name} has no draft; make one with: python -m adfd.distill, then model.draft=FILE")
+            raise AdfdError(f"{self.name} has no draft; {NO_DRAFT}")
         return self.draft(self.generator.features(s, self.draft.trunk), s)
 
     def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
@@ -194,6 +202,14 @@ class Networks(nn.Module):
         asked = copy.copy(self)
         asked.views = views
         return asked
+
+    def drafting(self) -> Networks:
+        """The same networks, whose pooled pictures are the draft's. Raises AdfdError where the stack has no draft."""
+        if self.draft is None:
+            raise AdfdError(f"{self.name} has no draft; {NO_DRAFT}")
+        drafting = copy.copy(self)
+        drafting.drafts = True
+        return drafting
 
     @torch.no_grad()
     def read_age(self, img: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from adfd.stylespace.weights import channel_weights
 from tests.conftest import PAPER_WEIGHTS
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
-REFINEMENT = Refinement(lr=0.05, max_steps=5, patience=7, min_delta=1e-4, batch_size=4, keep="best")
+REFINEMENT = Refinement(lr=0.05, max_steps=5, draft_steps=0, patience=7, min_delta=1e-4, batch_size=4, keep="best")
 PERTURBATION = Perturbation(1.0, True, "weights", PAPER_WEIGHTS, False)
 WANTED = [(row, k) for row in range(3) for k in range(2)]
 PATH = Path(n_samples=4, interval=3)

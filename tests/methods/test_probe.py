@@ -36,7 +36,7 @@ def test_it_is_the_largest_that_fits_where_larger_is_cheaper(
 
 
 def test_it_reaches_rendering_and_refinement() -> None:
-    refinement = Refinement(lr=0.1, max_steps=1, patience=1, min_delta=0, batch_size=1, keep="last")
+    refinement = Refinement(lr=0.1, max_steps=1, draft_steps=0, patience=1, min_delta=0, batch_size=1, keep="last")
     method = in_batches(partial(dict, refinement=refinement, batch_size=1, other=2), 8)()
     assert (method["batch_size"], method["refinement"].batch_size, method["other"]) == (8, 8, 2)
     assert in_batches(partial(dict, other=2), 8)() == {"other": 2}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from adfd.methods.refine import Refinement, Sample, refine
 from adfd.models.networks import Networks
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
-REFINEMENT = Refinement(lr=0.02, max_steps=12, patience=3, min_delta=1e-4, batch_size=1, keep="best")
+REFINEMENT = Refinement(lr=0.02, max_steps=12, draft_steps=0, patience=3, min_delta=1e-4, batch_size=1, keep="best")
 
 
 def starts(networks: Networks, anchors: Anchors) -> list[Sample]:
@@ -206,6 +207,65 @@ def test_zero_steps_change_nothing(tiny: Networks, anchors: Anchors) -> None:
     assert [s.s for s in refine(tiny, anchors, samples, LOSS, replace(REFINEMENT, max_steps=0))] == codes
 
 
+class Echo(torch.nn.Module):
+    """A draft that draws exactly what its generator does, and counts the pictures."""
+
+    trunk = 8
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.drawn, self.synthesis = 0, networks.generator.synthesis_pooled
+
+    def forward(self, features: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        self.drawn += len(s)
+        return self.synthesis(s, 32)
+
+
+@pytest.fixture
+def drafted(tiny: Networks) -> Networks:
+    networks = copy.copy(tiny)
+    networks.draft = Echo(tiny)
+    return networks
+
+
+def test_the_first_steps_are_the_drafts(drafted: Networks, anchors: Anchors) -> None:
+    seen: list[int] = []
+    samples = starts(drafted, anchors)[:2]
+    settings = replace(REFINEMENT, draft_steps=3, max_steps=5, patience=99, keep="last")
+    done = list(refine(drafted, anchors, samples, LOSS, settings, lambda sample, step, losses: seen.append(step)))
+    assert drafted.draft.drawn == len(anchors) + 2 * 4  # anchors, and each sample's three steps and where they end
+    assert seen == 2 * [0, 1, 2, 3] + 2 * [3, 4, 5]
+    assert [(sample.steps, sample.evaluations) for sample in done] == [(5, 7), (5, 7)]
+
+
+def test_the_best_step_is_one_of_the_generators(drafted: Networks, anchors: Anchors) -> None:
+    class Flattering(Echo):
+        def forward(self, features: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+            return anchors.img[:1].expand(len(s), -1, -1, -1) + 0 * super().forward(features, s)
+
+    drafted.draft = Flattering(drafted)  # every loss on it is 0
+    (sample,) = finish(drafted, anchors, starts(drafted, anchors)[:1], draft_steps=1, max_steps=3).values()
+    constants = anchors.constants([sample.row])
+    assert sample.losses["loss"] > 0
+    assert sample.losses["l2"] == pytest.approx(
+        (drafted.render(sample.s[None]) - constants.img).square().mean().item(), rel=1e-3
+    )
+
+
+def test_who_fails_on_the_draft_goes_no_further(drafted: Networks, anchors: Anchors) -> None:
+    samples = starts(drafted, anchors)
+    samples[1].s[0] = math.nan
+    done = finish(drafted, anchors, samples, draft_steps=2, max_steps=4)
+    assert len(done) == len(samples)
+    assert "loss became nan at step 0" in done[0, 1].failure
+    assert all(not sample.failure and sample.steps == 4 for key, sample in done.items() if key != (0, 1))
+
+
+def test_draft_steps_without_a_draft_are_an_error(tiny: Networks, anchors: Anchors) -> None:
+    with pytest.raises(AdfdError, match="tiny-0 has no draft; make one with"):
+        finish(tiny, anchors, starts(tiny, anchors), draft_steps=2)
+
+
 def test_networks_take_no_gradient(tiny: Networks, anchors: Anchors) -> None:
     finish(tiny, anchors, starts(tiny, anchors)[:1], max_steps=1)
     assert all(not p.requires_grad and p.grad is None for p in tiny.parameters())
@@ -221,6 +281,8 @@ def test_networks_take_no_gradient(tiny: Networks, anchors: Anchors) -> None:
         (LOSS, {"aging": -1.0}, "loss.aging must be a number of at least 0, got -1.0"),
         (LOSS, {"id": math.nan}, "loss.id"),
         (LOSS, {"aging_target": "self"}, "loss.aging_target"),
+        (REFINEMENT, {"draft_steps": -1}, "refine.draft_steps must be at least 0"),
+        (REFINEMENT, {"draft_steps": 12}, "refine.draft_steps must be below max_steps=12, got 12"),
         (LOSS, {"aging": 0, "id": 0, "l2": 0, "perceptual": 0}, "all weights of loss are 0"),
     ],
 )

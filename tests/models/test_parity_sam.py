@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
-PUBLISHED = Refinement(lr=0.01, max_steps=5, patience=7, min_delta=1e-4, batch_size=1, keep="last_moved")
+PUBLISHED = Refinement(lr=0.01, max_steps=5, draft_steps=0, patience=7, min_delta=1e-4, batch_size=1, keep="last_moved")
 CODE = 1e-3
 """Relative error allowed in codes and images."""
 
