@@ -128,13 +128,14 @@ def difference(networks: Networks, draft: Draft, s: Tensor) -> Tensor:
     """The loss of a draft at codes `[n, C]`, a scalar with a gradient."""
     with torch.no_grad():
         true = networks.synthesis_pooled(s, draft.size)
-        maps, embedding = networks.perceptual.features(true), networks.embed(true)
+        embedding, maps = networks.recognise(true)
         features = networks.generator.features(s, draft.trunk)
     drawn = draft(features, s)
     error = drawn - true
     pixels = error.abs().mean() + 4 * error.square().mean() + 2 * F.avg_pool2d(error, COARSE).abs().mean()
-    perceived = networks.perceptual.distance(networks.perceptual.features(drawn), maps).mean()
-    return pixels + 0.5 * perceived + 0.5 * (1 - networks.id_similarity(networks.embed(drawn), embedding)).mean()
+    drawn_embedding, drawn_maps = networks.recognise(drawn)
+    perceived = networks.perceptual.distance(drawn_maps, maps).mean()
+    return pixels + 0.5 * perceived + 0.5 * (1 - networks.id_similarity(drawn_embedding, embedding)).mean()
 
 
 @torch.no_grad()
@@ -148,8 +149,9 @@ def fidelity(networks: Networks, draft: Draft, parts: tuple[Tensor, ...]) -> Row
         true = networks.synthesis_pooled(s, draft.size)
         drawn = draft(networks.generator.features(s, draft.trunk), s)
         psnr = 10 * torch.log10(4 / (drawn - true).square().mean(dim=(1, 2, 3)))
-        alike = networks.id_similarity(networks.embed(drawn), networks.embed(true))
-        apart = networks.perceptual.distance(networks.perceptual.features(drawn), networks.perceptual.features(true))
+        (embedding, maps), (true_embedding, true_maps) = networks.recognise(drawn), networks.recognise(true)
+        alike = networks.id_similarity(embedding, true_embedding)
+        apart = networks.perceptual.distance(maps, true_maps)
         found.append(torch.stack([psnr, alike, apart]))
     values = torch.cat(found, dim=1).mean(dim=1).tolist()
     return dict(zip(("psnr", "id_similarity", "perceptual"), values, strict=True))

@@ -67,7 +67,7 @@ def invert(
     w_avg = networks.generator.w_avg
     with torch.no_grad():
         target = pool(img.to(w_avg), size)
-        features, embedding = networks.perceptual.features(target), networks.embed(target)
+        embedding, features = networks.recognise(target)
         axes = principal_axes(networks)
 
     offset = w_avg.new_zeros(len(img), 1 + networks.space.n_w_rows, len(w_avg)).requires_grad_()
@@ -79,10 +79,10 @@ def invert(
         w_plus = w_avg + (offset[:, :1] + offset[:, 1:]) @ axes  # [N, L, 512]
         s = networks.affine(w_plus)
         drawn = networks.synthesis_draft(s) if step < drafted else networks.synthesis_pooled(s, size)
-        drawn_embedding = networks.embed(drawn)
+        drawn_embedding, drawn_features = networks.recognise(drawn)
         id_similarity = networks.id_similarity(drawn_embedding, embedding)
         pixel_error = (drawn - target).square().mean(dim=(1, 2, 3))
-        distance = networks.perceptual.distance(networks.perceptual.features(drawn), features)
+        distance = networks.perceptual.distance(drawn_features, features)
         stray = offset.square().mean(dim=(1, 2))
         loss = pixel * pixel_error + perceptual * distance + id * (1 - id_similarity) + pull * stray
 

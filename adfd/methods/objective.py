@@ -88,14 +88,20 @@ def objective(
         age = networks.age(seen)
     goal = anchors.age if weights.aging_target == "anchor" else anchors.target_age
     terms = {"aging": ((age - goal) / 100).square()}
+    if weights.id and weights.perceptual:
+        embedding, features = networks.recognise(img)
+    elif weights.id:
+        embedding = networks.embed(img)
+    elif weights.perceptual:
+        features = networks.perceptual.features(img)
     if weights.id:
-        terms["id"] = 1 - networks.id_similarity(networks.embed(img), anchors.embedding)
+        terms["id"] = 1 - networks.id_similarity(embedding, anchors.embedding)
         if weights.use_weighted_id_loss and previous_age is not None:
             terms["id"] = terms["id"] * identity_weight(anchors.age, previous_age)
     if weights.l2:
         terms["l2"] = (img - anchors.img).square().mean(dim=(1, 2, 3))
     if weights.perceptual:
-        terms["perceptual"] = networks.perceptual.distance(networks.perceptual.features(img), anchors.features)
+        terms["perceptual"] = networks.perceptual.distance(features, anchors.features)
     if weights.gender:
         terms["gender"] = -(anchors.log_gender.exp() * networks.gender(img)).sum(dim=1)
     weighted = [getattr(weights, name) * term for name, term in terms.items()]

@@ -122,8 +122,13 @@ class FacePerceptual(nn.Module):
 
     def features(self, img: Tensor) -> list[Tensor]:
         """Unit-normalised features per stage, `[N, c_i, h_i, w_i]`."""
+        return self.with_embedding(img)[1]
+
+    def with_embedding(self, img: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The face network's embedding `[N, D]` of images, and their features, in one pass."""
         with torch.autocast(img.device.type, enabled=False):
-            return [F.normalize(maps, dim=1) for maps in self.identity.net.features(self.identity.crop(img))]
+            maps = self.identity.net.features(self.identity.crop(img))
+            return self.identity.head(maps[-1].mean(dim=(2, 3))), [F.normalize(one, dim=1) for one in maps]
 
     @staticmethod
     def distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -166,6 +166,12 @@ class Networks(nn.Module):
         """Identity similarity `[...]` of embeddings `[..., D]`; 1 for equal ones."""
         return self.embed.similarity(a, b)  # type: ignore[operator]
 
+    def recognise(self, img: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`embed(img)` and `perceptual.features(img)`, in one pass where both are of the same network."""
+        if getattr(self.perceptual, "identity", None) is self.embed:
+            return self.perceptual.with_embedding(img)  # type: ignore[attr-defined]
+        return self.embed(img), self.perceptual.features(img)
+
     @torch.no_grad()
     def transform(self, sources: Sources, target_age: Tensor) -> Tensor:
         """`w_plus` `[N, L, 512]` of the sources at the target ages `[N]`, in years.

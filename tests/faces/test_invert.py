@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from adfd.faces.invert import Inversion, invert, share
 from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
 
 WEIGHTS = {"pixel": 1.0, "perceptual": 1.0, "id": 1.0, "pull": 0.01}
 
@@ -89,7 +89,7 @@ def test_pull_keeps_latents_near_the_mean(tiny: Networks, img: Tensor, inversion
 
 
 @pytest.fixture
-def drafted(tiny: Networks) -> Networks:
+def drafted() -> Networks:
     """The tiny stack with a draft that paints everything grey."""
 
     class Grey(torch.nn.Module):
@@ -103,7 +103,7 @@ def drafted(tiny: Networks) -> Networks:
             self.drawn += 1
             return features.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1).repeat(1, 1, 4, 4)
 
-    networks = copy.copy(tiny)
+    networks = load_tiny()
     networks.draft = Grey()
     return networks
 

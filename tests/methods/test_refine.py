@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from adfd.methods.anchors import Anchors
 from adfd.methods.objective import LossWeights, identity_weight, objective
 from adfd.methods.refine import Refinement, Sample, refine
 from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
 
 LOSS = LossWeights(5, 0.1, 0.01, 0.01, 0, "anchor", True)
 REFINEMENT = Refinement(lr=0.02, max_steps=12, draft_steps=0, patience=3, min_delta=1e-4, batch_size=1, keep="best")
@@ -223,7 +223,7 @@ class Echo(torch.nn.Module):
 
 @pytest.fixture
 def drafted(tiny: Networks) -> Networks:
-    networks = copy.copy(tiny)
+    networks = load_tiny()
     networks.draft = Echo(tiny)
     return networks
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from adfd.models.dlib_judges import FacePerceptual
 from adfd.models.dlib_resnet import convolve
+from adfd.models.networks import Networks
+from adfd.models.tiny import load_tiny
 
 
 def test_convolution_to_one_pixel_is_the_same_convolution() -> None:
@@ -32,3 +36,28 @@ def test_gradient_is_the_same_at_every_call_on_two_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert len(gradients) == 1
+
+
+def test_embedding_and_features_come_from_one_pass(tiny: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    img = torch.rand(3, 3, 32, 32, requires_grad=True)
+    embedding, features = tiny.embed(img), tiny.perceptual.features(img)
+    passes: list[int] = []
+    plain = tiny.embed.net.features
+    monkeypatch.setattr(tiny.embed.net, "features", lambda x: passes.append(len(x)) or plain(x))
+    together = tiny.recognise(img)
+    assert passes == [3]
+    assert torch.equal(together[0], embedding)
+    assert all(torch.equal(a, b) for a, b in zip(together[1], features, strict=True))
+    (found,) = torch.autograd.grad(together[0].sum() + sum(one.square().mean() for one in together[1]), img)
+    (wanted,) = torch.autograd.grad(embedding.sum() + sum(one.square().mean() for one in features), img)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_of_two_networks_each_is_asked(tiny: Networks) -> None:
+    networks = load_tiny()
+    networks.perceptual = FacePerceptual(load_tiny(None, seed=1).embed)
+    img = torch.rand(2, 3, 32, 32)
+    embedding, features = networks.recognise(img)
+    assert torch.equal(embedding, tiny.embed(img))
+    assert torch.equal(features[0], networks.perceptual.features(img)[0])
+    assert not torch.equal(features[0], tiny.perceptual.features(img)[0])
