@@ -263,6 +263,24 @@ MUTANTS = (
         'mean([abs(row["age"] - row["anchor_age"]) for row in ok])',
         "test_edit.py",
     ),
+    Mutant(
+        "inversion: the draft's losses count, too",
+        "better = (loss < best_loss) & (step >= drafted)",
+        "better = loss < best_loss",
+        "faces/test_invert.py",
+    ),
+    Mutant(
+        "refinement: the draft's losses count, too",
+        "sample.reference, sample.plateau, sample.losses = math.inf, 0, {}",
+        "sample.reference, sample.plateau = math.inf, 0",
+        REFINE,
+    ),
+    Mutant(
+        "distillation: the draft is taught one batch again and again",
+        "difference(networks, draft, codes(step, self.batch_size)).backward()",
+        "difference(networks, draft, codes(0, self.batch_size)).backward()",
+        "analysis/test_distillation.py",
+    ),
 )
 
 

@@ -41,6 +41,14 @@ def test_it_comes_to_draw_as_the_generator_does(tiny: Networks) -> None:
     assert not any(weight.requires_grad for weight in draft.parameters())
 
 
+def test_every_step_has_codes_of_its_own(tiny: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    drawn = Codes.__call__
+    monkeypatch.setattr(Codes, "__call__", lambda self, step, n: asked.append(step) or drawn(self, step, n))
+    taught(tiny, 3)
+    assert sorted(asked) == [-2, -1, 0, 1, 2]
+
+
 def test_the_same_seed_teaches_the_same(tiny: Networks) -> None:
     first, _ = taught(tiny, 3)
     torch.manual_seed(5)
