@@ -81,6 +81,7 @@ def load_sam(
     channels: Path | str | None = None,
     perceptual: str = "lpips",
     start: str = "checkpoint",
+    draft: Path | str | None = None,
     device: torch.device | str = "cpu",
     architecture: Architecture = FFHQ,
 ) -> Networks:
@@ -89,8 +90,9 @@ def load_sam(
     `perceptual` is "lpips", or "face_features", dlib's distance, reported under its own name. `alexnet` is a
     torchvision AlexNet file that replaces the fetched weights of LPIPS. `start` is the latent to which SAM's offset is
     added: "checkpoint" follows the options in SAM's file; "encoded" and "average" as in `SamTransformer`. `channels` is
-    a channels file written by `adfd.analyze`; without one every method except diversify works. Raises AdfdError naming
-    all missing files at once, or the file that is wrong and why.
+    a channels file written by `adfd.analyze`; without one every method except diversify works. `draft` is a file of
+    `adfd.distill`, for `refine.draft_steps`. Raises AdfdError naming all missing files at once, or the file that is
+    wrong and why.
     """
     if start not in STARTS:
         raise AdfdError(f"model.start must be one of {', '.join(STARTS)}, got {start}")
@@ -109,6 +111,7 @@ def load_sam(
         perceptual=distance,
         transformer=transformer,
         channels=Channels.load(Path(channels), generator.name) if channels else None,
+        draft=Draft.load(Path(draft), generator.name, generator.space) if draft else None,
     )
     return networks.to(device)
 

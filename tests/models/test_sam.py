@@ -24,6 +24,7 @@ from adfd.models import check, checkpoints, fetch, load_sam, load_stylegan2
 from adfd.models import networks as networks_module
 from adfd.models.arcface import ArcFace
 from adfd.models.dex import Dex
+from adfd.models.draft import Draft
 from adfd.models.lpips_alex import load_lpips, read_alexnet
 from adfd.models.networks import Networks
 from adfd.models.psp import SamTransformer
@@ -94,6 +95,19 @@ def sam(small_files: dict[str, Path]) -> Networks:
 def codes(sam: Networks) -> torch.Tensor:
     z = torch.randn(3, 16, generator=torch.Generator().manual_seed(5))
     return sam.affine(sam.mapping(z))
+
+
+def test_a_draft_can_be_refined_on(sam: Networks, small_files: dict[str, Path], tmp_path: Path) -> None:
+    size = sam.generator.resolution
+    with (tmp_path / "draft.npz").open("wb") as stream:
+        Draft(sam.name, sam.space, size, widths=[8], rank=4).save(stream)
+    files = {key: small_files[key] for key in ("sam", "arcface", "dex", "alexnet")}
+    drafting = load_sam(**files, draft=tmp_path / "draft.npz", architecture=SMALL).drafting()
+    s = sam.affine(sam.mapping(torch.randn(2, 16))).requires_grad_()
+    img = drafting.synthesis_pooled(s)
+    assert img.shape == (2, 3, size, size)
+    (gradient,) = torch.autograd.grad(drafting.age(img).sum() + drafting.embed(img).sum(), s)
+    assert (gradient != 0).any()
 
 
 def test_the_stack_has_the_shape_of_the_others(sam: Networks) -> None:
