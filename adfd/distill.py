@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from adfd.models.draft import Draft
 
 schema.register()
-log = logging.getLogger(__name__)
 
 
 @command_line.entry("distill")

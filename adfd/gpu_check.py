@@ -12,8 +12,6 @@ from adfd.basics.errors import AdfdError, command
 from adfd.basics.files import atomic
 from adfd.report.markdown import records
 
-SAM_FILES = ("sam_ffhq_aging.pt", "model_ir_se50.pth", "dex_age_classifier.pth")
-
 
 @command
 def main() -> int:
@@ -43,7 +41,7 @@ def check(device: str, model: str, most: int, files: Path) -> dict[str, Any]:
     import torch
 
     from adfd import models
-    from adfd.models import device_check
+    from adfd.models import device_check, sam
 
     try:
         chosen = torch.device(device)
@@ -52,8 +50,8 @@ def check(device: str, model: str, most: int, files: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0]
         raise AdfdError(f"--device {device} cannot be used here ({reason}); --device cpu shows what is done") from None
     if model == "sam":
-        sam, arcface, dex = (files / name for name in SAM_FILES)
-        cpu = models.load_sam(sam, arcface, dex, perceptual="face_features")
+        transformer, arcface, dex = (files / one.file for one in (sam.SAM, sam.ARCFACE, sam.DEX))
+        cpu = models.load_sam(transformer, arcface, dex, perceptual="face_features")
     else:
         cpu = models.load_tiny() if model == "tiny" else models.load_mobile()
     small = (1, 16, 16) if model == "tiny" else device_check.PLAIN

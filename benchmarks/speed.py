@@ -101,9 +101,8 @@ def step(networks: Networks, sources: Sources) -> list[Row]:
 
 
 def inversion(networks: Networks, sources: Sources) -> list[Row]:
-    """Photos inverted on the generator alone, as before there were drafts, and by default, mostly on its draft."""
-    chosen = configured().prepare
-    kept = instantiate(chosen, _convert_="all")
+    """Photos inverted with today's weights on the generator alone, and by default, mostly on its draft."""
+    kept = instantiate(configured().prepare, _convert_="all")
     with tempfile.TemporaryDirectory() as folder:
         photos = [next(crops(path, kept))[0] for path in portraits.put(Path(folder) / "photos")]
     imgs = [pool(as_img(photo)) for photo in photos if not isinstance(photo, str)]

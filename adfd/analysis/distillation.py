@@ -18,7 +18,7 @@ from torch import Tensor
 from adfd.basics.errors import AdfdError
 from adfd.basics.files import Row
 from adfd.basics.pooling import POOLED_SIZE
-from adfd.models.draft import Draft
+from adfd.models.draft import Draft, draw
 from adfd.models.networks import Networks
 from adfd.models.principal_axes import principal_axes
 
@@ -129,8 +129,7 @@ def difference(networks: Networks, draft: Draft, s: Tensor) -> Tensor:
     with torch.no_grad():
         true = networks.synthesis_pooled(s, draft.size)
         embedding, maps = networks.recognise(true)
-        features = networks.generator.features(s, draft.trunk)
-    drawn = draft(features, s)
+    drawn = draw(draft, networks.generator, s)
     error = drawn - true
     pixels = error.abs().mean() + 4 * error.square().mean() + 2 * F.avg_pool2d(error, COARSE).abs().mean()
     drawn_embedding, drawn_maps = networks.recognise(drawn)
@@ -147,7 +146,7 @@ def fidelity(networks: Networks, draft: Draft, parts: tuple[Tensor, ...]) -> Row
     found = []
     for s in parts:
         true = networks.synthesis_pooled(s, draft.size)
-        drawn = draft(networks.generator.features(s, draft.trunk), s)
+        drawn = draw(draft, networks.generator, s)
         psnr = 10 * torch.log10(4 / (drawn - true).square().mean(dim=(1, 2, 3)))
         (embedding, maps), (true_embedding, true_maps) = networks.recognise(drawn), networks.recognise(true)
         alike = networks.id_similarity(embedding, true_embedding)

@@ -171,8 +171,7 @@ class Unmoved:
         self.networks, self.batch_size = networks, batch_size
         self.s = networks.affine(w)
         self.img = networks.render(self.s, batch_size)
-        self.embedding = networks.embed(self.img)
-        self.features = networks.perceptual.features(self.img)
+        self.embedding, self.features = networks.recognise(self.img)
         on_unit(len(w))
 
     @torch.inference_mode()
@@ -194,13 +193,13 @@ class Unmoved:
         for rows in torch.arange(len(s)).split(self.batch_size):
             img = networks.synthesis_pooled(s[rows])
             difference = (img - self.img[rows]).abs().mean(dim=1)  # [n, 256, 256]
-            features = [maps[rows] for maps in self.features]
+            embedding, maps = networks.recognise(img)
             read.append(
                 {
                     "age": networks.age(img),
-                    "id": 1 - networks.id_similarity(networks.embed(img), self.embedding[rows]),
+                    "id": 1 - networks.id_similarity(embedding, self.embedding[rows]),
                     "pixel": difference.mean(dim=(1, 2)),
-                    "perceptual": networks.perceptual.distance(networks.perceptual.features(img), features),
+                    "perceptual": networks.perceptual.distance(maps, [one[rows] for one in self.features]),
                     "regions": region_means(difference),
                 }
             )

@@ -77,8 +77,8 @@ def invert(
     best_readings = torch.full((4, len(img)), torch.nan, device=w_avg.device)
     for step in range(steps + 1):
         w_plus = w_avg + (offset[:, :1] + offset[:, 1:]) @ axes  # [N, L, 512]
-        s = networks.affine(w_plus)
-        drawn = networks.synthesis_draft(s) if step < drafted else networks.synthesis_pooled(s, size)
+        drawing = networks.drafting() if step < drafted else networks
+        drawn = drawing.synthesis_pooled(networks.affine(w_plus), size)
         drawn_embedding, drawn_features = networks.recognise(drawn)
         id_similarity = networks.id_similarity(drawn_embedding, embedding)
         pixel_error = (drawn - target).square().mean(dim=(1, 2, 3))

@@ -86,6 +86,7 @@ def render_anchors(
     """
     s = row_by_row(networks.affine, w_plus)
     img, age, spread = networks.render_read(s, batch_size, age_image)
+    embeddings, features = zip(*map(networks.recognise, img.split(1)), strict=True)
     return Anchors(
         sources=sources,
         target_age=target_age,
@@ -93,8 +94,8 @@ def render_anchors(
         s=s,
         img=img,
         age=age,
-        embedding=row_by_row(networks.embed, img),
-        features=tuple(map(torch.cat, zip(*map(networks.perceptual.features, img.split(1)), strict=True))),
+        embedding=torch.cat(embeddings),
+        features=tuple(map(torch.cat, zip(*features, strict=True))),
         log_gender=row_by_row(networks.gender, img),
         spread=spread,
     )

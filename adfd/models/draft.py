@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -141,6 +141,16 @@ class Draft(nn.Module):
         if not all(value.isfinite().all() for value in draft.state_dict().values()):
             raise AdfdError(f"draft {path} holds numbers that are not finite; {REMEDY}")
         return draft.requires_grad_(False)
+
+
+def draw(draft: Draft, generator: Any, s: Tensor) -> Tensor:
+    """A draft's pictures `[N, 3, size, size]` of its generator's codes `[N, C]`."""
+    return draft(generator.features(s, draft.trunk), s)
+
+
+def load_draft(path: Path | str | None, generator: Any) -> Draft | None:
+    """`Draft.load` for a generator; None for None."""
+    return Draft.load(Path(path), generator.name, generator.space) if path else None
 
 
 def scales(rank: int, width: int) -> nn.Linear:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adfd.models import dlib_judges
 from adfd.models.age_path import age_path
-from adfd.models.draft import Draft
+from adfd.models.draft import load_draft
 from adfd.models.mobilestylegan import load_mobilestylegan
 from adfd.models.networks import Networks
 from adfd.models.perceptual import load_perceptual
@@ -44,5 +44,5 @@ def load_mobile(
         transformer=age_path(statistics, generator, path_rms),
         channels=statistics,
         low_pass=low_pass,
-        draft=Draft.load(Path(draft), generator.name, generator.space) if draft else None,
+        draft=load_draft(draft, generator),
     )

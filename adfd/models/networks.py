@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adfd.basics.batching import in_parts, row_by_row
 from adfd.basics.errors import AdfdError
 from adfd.basics.pooling import POOLED_SIZE, pool
-from adfd.models.draft import Draft
+from adfd.models.draft import Draft, draw
 from adfd.models.sources import Sources
 from adfd.models.views import ONE_VIEW, Views
 from adfd.stylespace.layout import StyleSpace
@@ -76,8 +76,8 @@ class Networks(nn.Module):
     compared by `id_similarity(a, b)`; `gender(img)` log-probabilities `[N, 2]` (female, male);
     `perceptual.features(img)` features, compared by `perceptual.distance(a, b)`. `transform(sources, target_age)` gives
     `w_plus` `[N, L, 512]`. With `low_pass`, pooled pictures are synthesised without the full-size one where the
-    generator supports it: equal to 1e-6 and faster. With a `draft`, `synthesis_draft(s)` draws them nearly so, at a
-    sixth of the cost.
+    generator supports it: equal to 1e-6 and faster. With a `draft`, `drafting().synthesis_pooled(s)` draws them nearly
+    so, at a sixth of the cost.
 
     `age` reads the picture itself; methods use `read_age`, the mean of `age` over the `views` together with a second
     reading.
@@ -151,16 +151,10 @@ class Networks(nn.Module):
 
         While `drafting`, the draft draws it, at its own size.
         """
-        if self.drafts:
-            return self.synthesis_draft(s)
+        if self.drafts and self.draft is not None:
+            return draw(self.draft, self.generator, s)
         directly = getattr(self.generator, "synthesis_pooled", None) if self.low_pass else None
         return directly(s, size) if directly else pool(self.synthesis(s), size)
-
-    def synthesis_draft(self, s: Tensor) -> Tensor:
-        """`s` `[N, C]` to nearly `synthesis_pooled(s)`. Raises AdfdError where the stack has no draft."""
-        if self.draft is None:
-            raise AdfdError(f"{self.name} has no draft; {NO_DRAFT}")
-        return self.draft(self.generator.features(s, self.draft.trunk), s)
 
     def id_similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Identity similarity `[...]` of embeddings `[..., D]`; 1 for equal ones."""

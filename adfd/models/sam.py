@@ -21,7 +21,7 @@ from adfd.models.age_path import age_path
 from adfd.models.arcface import ArcFace
 from adfd.models.checkpoints import Checkpoint
 from adfd.models.dex import VGG16, Dex
-from adfd.models.draft import Draft
+from adfd.models.draft import load_draft
 from adfd.models.networks import Networks
 from adfd.models.perceptual import check_perceptual, load_perceptual
 from adfd.models.psp import SamTransformer
@@ -111,7 +111,7 @@ def load_sam(
         perceptual=distance,
         transformer=transformer,
         channels=Channels.load(Path(channels), generator.name) if channels else None,
-        draft=Draft.load(Path(draft), generator.name, generator.space) if draft else None,
+        draft=load_draft(draft, generator),
     )
     return networks.to(device)
 
@@ -157,7 +157,7 @@ def load_stylegan2(
         perceptual=distance,
         transformer=age_path(statistics, made, path_rms),
         channels=statistics,
-        draft=Draft.load(Path(draft), made.name, made.space) if draft else None,
+        draft=load_draft(draft, made),
     )
     return networks.to(device)
 

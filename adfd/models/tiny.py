@@ -11,7 +11,7 @@ from torch import nn
 from adfd.models.age_path import age_path
 from adfd.models.dlib_judges import DlibAge, DlibGender, DlibIdentity
 from adfd.models.dlib_resnet import DlibResNet, GenderNet
-from adfd.models.draft import Draft
+from adfd.models.draft import load_draft
 from adfd.models.mobilestylegan import MobileStyleGAN
 from adfd.models.networks import Networks
 from adfd.models.perceptual import load_perceptual
@@ -52,7 +52,7 @@ def load_tiny(
         transformer=age_path(statistics, generator, path_rms),
         channels=statistics,
         low_pass=low_pass,
-        draft=Draft.load(Path(draft), generator.name, generator.space) if draft else None,
+        draft=load_draft(draft, generator),
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from adfd.analysis.distillation import Codes
-from adfd.models.draft import Draft
+from adfd.models.draft import Draft, draw
 from adfd.models.networks import Networks
 from adfd.runs.directory import to_pil
 from adfd.runs.sheets import BACKGROUND, GAP, INK, TILE, TITLE
@@ -20,7 +20,7 @@ def draft_sheet(networks: Networks, draft: Draft, seed: int) -> Image.Image:
     s = Codes(networks, seed)(-1, N_CODES)
     rows = {
         "generator": networks.synthesis_pooled(s, draft.size),
-        "draft": draft(networks.generator.features(s, draft.trunk), s),
+        "draft": draw(draft, networks.generator, s),
     }
     sheet = Image.new("RGB", (GAP + N_CODES * (TILE + GAP), len(rows) * (TITLE + TILE) + GAP), BACKGROUND)
     pen = ImageDraw.Draw(sheet)

@@ -78,7 +78,7 @@ def test_a_file_brings_it_back(tiny: Networks, file: Path) -> None:
     assert Draft.load(file.parent / "again.npz", tiny.name, tiny.space).digest == draft.digest
     networks = load_tiny(draft=file)
     s = tiny.affine(tiny.mapping(torch.randn(2, 32)))
-    assert torch.equal(networks.synthesis_draft(s), draft(tiny.generator.features(s, 8), s))
+    assert torch.equal(networks.drafting().synthesis_pooled(s), draft(tiny.generator.features(s, 8), s))
     assert not any(weight.requires_grad for weight in networks.parameters())
 
 
@@ -91,7 +91,7 @@ def test_the_digest_tells_weights_apart(tiny: Networks) -> None:
 
 def test_a_stack_without_one_says_so(tiny: Networks) -> None:
     with pytest.raises(AdfdError, match=r"tiny-0 has no draft; make one with: python -m adfd\.distill"):
-        tiny.synthesis_draft(tiny.affine(torch.zeros(1, 32)))
+        tiny.drafting()
 
 
 def test_files_that_do_not_fit_are_refused(tiny: Networks, file: Path) -> None:
